@@ -1,0 +1,67 @@
+/**
+ * Owns the one error of the host layer: which phase of a host run failed, and whether waiting helps.
+ * Conditions and Events are made from it by the actors.
+ */
+import * as Schema from "effect/Schema"
+
+export const HostErrorReason = Schema.Literals([
+  "ConnectFailed", // refused, unreachable, timed out, lost: backoff
+  "AuthenticationFailed", // user or key refused
+  "InvalidKey", // the private key does not parse
+  "HostKeyRejected",
+  "SudoRefused", // useSudo, and `sudo -n` wants a password, a tty, or says no
+  "Unsupported", // not root, tools missing, no way to detach
+  "ForeignTenant", // another claim holds the host
+  "StaleFence", // a newer controller acts for this claim: stop
+  "Released", // this claim was already cleaned on the host
+  "Quarantined", // the host's record says an earlier cleaning failed
+  "DataChanged", // journal of other bootstrap data: clean first
+  "JournalLost", // a run began and its journal is gone: clean first
+  "StepFailed",
+  "NoSentinel",
+  "NotClean", // verification after cleaning found leftovers
+  "DriverFailed", // disk full, read-only file system, unexpected end of the event stream
+  "ProtocolViolation" // what came back is not the protocol
+])
+export type HostErrorReason = typeof HostErrorReason.Type
+
+/** `message` says what happened, where and what would change it, in one or two sentences; secrets are not in it. */
+export class HostError extends Schema.TaggedError<HostError>()("HostError", {
+  reason: HostErrorReason,
+  /** `user@address:port`. */
+  host: Schema.String,
+  message: Schema.String,
+  /** StepFailed: number from 0, name, exit code. */
+  step: Schema.optionalKey(Schema.Number),
+  stepName: Schema.optionalKey(Schema.String),
+  exitCode: Schema.optionalKey(Schema.Number),
+  /** StepFailed: the last 2 KiB, printable. */
+  stderr: Schema.optionalKey(Schema.String),
+  /** NotClean: what is left. */
+  leftovers: Schema.optionalKey(Schema.Array(Schema.String))
+}) {
+  get retry(): "backoff" | "waitForChange" | "budget" {
+    switch (this.reason) {
+      case "ConnectFailed":
+      case "DriverFailed":
+      case "ProtocolViolation":
+        return "backoff"
+      case "StepFailed":
+      case "NoSentinel":
+      case "NotClean":
+        return "budget"
+      case "AuthenticationFailed":
+      case "InvalidKey":
+      case "HostKeyRejected":
+      case "SudoRefused":
+      case "Unsupported":
+      case "ForeignTenant":
+      case "StaleFence":
+      case "Released":
+      case "Quarantined":
+      case "DataChanged":
+      case "JournalLost":
+        return "waitForChange"
+    }
+  }
+}

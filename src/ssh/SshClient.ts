@@ -1,0 +1,54 @@
+/**
+ * Owns the SSH port: one authenticated connection in a scope, and exec on it.
+ * Knows nothing of what is run (hosts/ does), nor of Kubernetes. Live: LiveSshClient.ts on ssh2; in memory: simulation/.
+ */
+import * as Context from "effect/Context"
+import type * as Effect from "effect/Effect"
+import type * as Redacted from "effect/Redacted"
+import type * as Scope from "effect/Scope"
+import type * as Stream from "effect/Stream"
+import type { SshError } from "./SshError.ts"
+
+export interface SshTarget {
+  /** IPv4, IPv6 or DNS name. */
+  readonly address: string
+  readonly port: number
+  readonly user: string
+  /** OpenSSH or PEM, as it stands in the Secret. */
+  readonly privateKey: Redacted.Redacted<string>
+  readonly passphrase?: Redacted.Redacted<string>
+}
+
+export interface SshExit {
+  /** Absent when the process was ended by a signal. */
+  readonly code?: number
+  readonly signal?: string
+}
+
+export interface SshProcess {
+  /** Ends when the remote side closes it; fails with phase `closed` when the connection is lost first. */
+  readonly stdout: Stream.Stream<Uint8Array, SshError>
+  readonly stderr: Stream.Stream<Uint8Array, SshError>
+  readonly exit: Effect.Effect<SshExit, SshError>
+}
+
+export interface SshSession {
+  /** SHA256 fingerprint (`SHA256:…`, unpadded base64, as ssh-keygen -l prints) of the host key that was used. */
+  readonly hostKey: string
+  /**
+   * Runs `command` through the user's login shell, writes `stdin` and closes it. Closing the scope closes the channel;
+   * OpenSSH leaves the remote process running then: to end it is the caller's business.
+   */
+  readonly exec: (command: string, stdin: Uint8Array) => Effect.Effect<SshProcess, SshError, Scope.Scope>
+}
+
+export interface SshClientShape {
+  /** Fails within the connect timeout (a named constant of the implementation). */
+  readonly connect: (target: SshTarget) => Effect.Effect<SshSession, SshError, Scope.Scope>
+}
+
+export class SshClient extends Context.Service<SshClient, SshClientShape>()("machinist/ssh/SshClient") {}
+
+/** `user@address:port`, with brackets around an IPv6 address. */
+export const targetName = (target: Pick<SshTarget, "address" | "port" | "user">): string =>
+  `${target.user}@${target.address.includes(":") ? `[${target.address}]` : target.address}:${target.port}`

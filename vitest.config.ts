@@ -1,0 +1,28 @@
+// Owns how vitest finds and bounds the suites. `unit` needs nothing but Node; `live` starts real sshd, etcd and kube-apiserver.
+import { defineConfig } from "vitest/config"
+
+export default defineConfig({
+  test: {
+    projects: [
+      {
+        test: {
+          name: "unit",
+          include: ["test/**/*.test.ts"],
+          exclude: ["test/live/**", "node_modules/**"],
+          testTimeout: 60_000,
+          hookTimeout: 60_000
+        }
+      },
+      {
+        test: {
+          name: "live",
+          include: ["test/live/**/*.test.ts"],
+          testTimeout: 600_000,
+          hookTimeout: 900_000,
+          fileParallelism: false,
+          maxWorkers: 1
+        }
+      }
+    ]
+  }
+})

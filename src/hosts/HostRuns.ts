@@ -40,6 +40,8 @@ export interface HostRunsShape {
   readonly run: (access: HostAccess, request: RunRequest) => Stream.Stream<RunProgress, HostError>
   /** Ends when the host is verified clean and carries the tombstone; fails with NotClean otherwise. */
   readonly clean: (access: HostAccess, request: CleanRequest) => Stream.Stream<RunProgress, HostError>
+  /** Writes into the tenancy record that cleaning was given up on: the next tenant is refused, or cleans first. */
+  readonly quarantine: (access: HostAccess, tenant: Tenant) => Effect.Effect<void, HostError>
 }
 
 export class HostRuns extends Context.Service<HostRuns, HostRunsShape>()("machinist/hosts/HostRuns") {}

@@ -75,7 +75,11 @@ export type Request =
       /** Verification: no process or service of k0s, and none of these paths. */
       readonly verify: { readonly k0s: boolean; readonly paths: ReadonlyArray<string> }
       readonly stepTimeoutSeconds: number
+      /** Takes the host over from a foreign or quarantined record first: a person asked for it. Absent: refused. */
+      readonly adopt?: boolean
     }
+  /** Marks the host as given up on: cleaning failed for good. Answers with the Tenancy it left. */
+  | { readonly verb: "quarantine"; readonly tenant: Tenant }
 
 /** `free` is the tombstone of a cleaned claim. */
 export type TenancyState = "running" | "failed" | "ready" | "cleaning" | "quarantined" | "free"
@@ -90,9 +94,12 @@ export type ServiceManager = "systemd" | "openrc" | "sysv" | "none"
 export type Refusal =
   /** The host carries another claim that was not cleaned. */
   | { readonly why: "foreign"; readonly record: TenancyRecord }
-  /** The host has seen a newer fence of this claim. */
+  /** The host has seen a newer fence of this claim, or the tombstone of another one has this fence or a newer one. */
   | { readonly why: "fence"; readonly fence: number }
-  /** This claim was cleaned here already: nothing may start again under it. */
+  /**
+   * This claim was cleaned here already (state `free`, fence not older than the request's). A request of ANY claim
+   * with a fence greater than the tombstone's may start; `clean` for the tombstone's own claim answers Cleaned at once.
+   */
   | { readonly why: "released" }
   /** A journal for other bootstrap data under the same claim. */
   | { readonly why: "data" }

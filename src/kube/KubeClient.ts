@@ -24,17 +24,36 @@ export interface ListOptions {
   readonly fieldSelector?: string
 }
 
+/** An object the server has, but whose shape is not what its kind promises. It exists: never take it for absent. */
+export interface UndecodableObject {
+  readonly namespace?: string
+  readonly name: string
+  readonly uid?: string
+  readonly resourceVersion?: string
+  /** Where it does not fit; holds no data of the object. */
+  readonly message: string
+}
+
 export interface ObjectList<A> {
   readonly items: ReadonlyArray<A>
   readonly resourceVersion: string
+  /** Objects of the snapshot that are not in `items` because they do not decode; absent when there are none. */
+  readonly undecodable?: ReadonlyArray<UndecodableObject>
 }
 
 export type WatchEvent<A> =
   | { readonly _tag: "Added"; readonly object: A }
   | { readonly _tag: "Modified"; readonly object: A }
   | { readonly _tag: "Deleted"; readonly object: A }
-  /** Nothing changed up to this resourceVersion: where to resume. */
-  | { readonly _tag: "Bookmark"; readonly resourceVersion: string }
+  /**
+   * Nothing that decodes changed up to this resourceVersion: where to resume. `skipped` is there when an object that
+   * does not decode was added, modified or deleted just now.
+   */
+  | {
+      readonly _tag: "Bookmark"
+      readonly resourceVersion: string
+      readonly skipped?: UndecodableObject & { readonly type: "Added" | "Modified" | "Deleted" }
+    }
 
 /** JSON; `null` in a merge patch deletes the key. */
 export type Json = string | number | boolean | null | ReadonlyArray<Json> | { readonly [key: string]: Json | undefined }
@@ -55,13 +74,20 @@ export interface DeleteOptions {
 }
 
 export interface KubeClientShape {
+  /**
+   * Fails with `NotFound` only when the server knows the kind and has no such object; a kind it does not serve (CRD not
+   * installed, version dropped) is `Unavailable`, so that it is never taken for the absence of the object.
+   */
   readonly get: <A extends KubeObject>(kind: Kind<A>, ref: ObjectRef) => Effect.Effect<A, KubeError>
-  /** Pages are fetched until done; the resourceVersion is that of the snapshot. */
+  /**
+   * Pages are fetched until done; the resourceVersion is that of the snapshot. One object that does not decode does not
+   * fail the list: it is logged by name, and stands in `undecodable` instead of `items`.
+   */
   readonly list: <A extends KubeObject>(kind: Kind<A>, options?: ListOptions) => Effect.Effect<ObjectList<A>, KubeError>
   /**
    * One watch, from just after `resourceVersion`. Ends when the server closes it; fails with `Gone` when the version is
    * too old, `Unavailable` when the connection breaks. Resuming and re-listing are the Reflector's.
-   * An event whose object does not decode fails with `Decode` (the Reflector skips and reports such objects).
+   * An event whose object does not decode is logged by name and becomes a `Bookmark` with `skipped`.
    */
   readonly watch: <A extends KubeObject>(
     kind: Kind<A>,

@@ -22,11 +22,16 @@ export interface SshTarget {
 export interface SshExit {
   /** Absent when the process was ended by a signal. */
   readonly code?: number
+  /** With its prefix: `SIGKILL`. */
   readonly signal?: string
 }
 
 export interface SshProcess {
-  /** Ends when the remote side closes it; fails with phase `closed` when the connection is lost first. */
+  /**
+   * Ends when the remote side closes it; fails with phase `closed` when the connection is lost first. Read at most once.
+   * A slow reader holds the host back. An output that nobody reads is kept up to a bound (live: 1 MiB) and dropped past
+   * it, so that it stalls neither `exit` nor the other output; reading it then fails with phase `channel`.
+   */
   readonly stdout: Stream.Stream<Uint8Array, SshError>
   readonly stderr: Stream.Stream<Uint8Array, SshError>
   readonly exit: Effect.Effect<SshExit, SshError>

@@ -1,0 +1,5 @@
+/** Owns the list of scenarios, in the order they run. Each is a file beside this one. */
+import type { Scenario } from "../Scenario.ts"
+import { selftest } from "./selftest.ts"
+
+export const scenarios: ReadonlyArray<Scenario> = [selftest]

@@ -1,0 +1,40 @@
+#!/bin/sh
+# Installs what the live suites start besides Node: sshd, sudo, systemd, etcd and their tools. Debian or Ubuntu, as root;
+# does nothing when everything is there. Starts no service.
+set -eu
+
+PACKAGES="openssh-server openssh-client sudo iproute2 util-linux procps systemd dbus libpam-systemd busybox-static curl ca-certificates etcd-server"
+
+say() { echo "install-test-packages: $*" >&2; }
+
+missing=
+for package in $PACKAGES; do
+  status=$(dpkg-query -W -f '${Status}' "$package" 2>/dev/null || true)
+  [ "$status" = "install ok installed" ] || missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" != 0 ]; then
+  say "missing:$missing; run it as root, or: sudo apt-get install$missing"
+  exit 1
+fi
+if ! command -v apt-get >/dev/null 2>&1; then
+  say "missing:$missing; this system has no apt-get, install them with its own package manager"
+  exit 1
+fi
+
+# Debian starts what it installs: the suites start their own, on addresses of their own.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+  printf '#!/bin/sh\nexit 101\n' >"$policy"
+  chmod 755 "$policy"
+  trap 'rm -f "$policy"' EXIT
+fi
+export DEBIAN_FRONTEND=noninteractive
+say "installing$missing"
+# The lists may be fresh enough; if not, update them and try again.
+# shellcheck disable=SC2086
+apt-get install -y -qq --no-install-recommends $missing >&2 || {
+  apt-get update -qq >&2
+  apt-get install -y -qq --no-install-recommends $missing >&2
+}

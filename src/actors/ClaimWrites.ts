@@ -1,0 +1,332 @@
+/**
+ * Owns the writes that make a claim durable, and those that undo it: intent, claim, populate; release; quarantine
+ * (DESIGN, "Claims"). Every one is idempotent, carries uid and resourceVersion as preconditions, and reads again on a
+ * conflict. Which host goes to whom is domain/Pool.ts's; when, PoolAllocator.ts's.
+ */
+import * as Clock from "effect/Clock"
+import * as Data from "effect/Data"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import { Machines } from "../api/ClusterApi.ts"
+import * as Names from "../api/Names.ts"
+import { type PooledRemoteMachine, PooledRemoteMachines } from "../api/PooledRemoteMachine.ts"
+import { type RemoteMachine, RemoteMachines } from "../api/RemoteMachine.ts"
+import { type Claim, encodeClaim } from "../domain/Claim.ts"
+import { setCondition } from "../domain/Conditions.ts"
+import type { Leaving } from "../domain/Machine.ts"
+import type { JsonObject, KubeClientShape, ObjectRef } from "../kube/KubeClient.ts"
+import { KubeError } from "../kube/KubeError.ts"
+import { claimOf, inherited, REACHABLE, withFinalizer, withoutFinalizer } from "./Objects.ts"
+
+/** How often one write reads again after a conflict until the whole claim is tried anew. */
+export const CONFLICT_RETRIES = 5
+
+/** Why a claim could not be made; `host` is what was read last, so that the next choice knows better. */
+export class ClaimLost extends Data.TaggedError("ClaimLost")<{
+  readonly why: "machine-leaves" | "host-taken"
+  readonly host?: PooledRemoteMachine
+}> {}
+
+export interface Claimant {
+  readonly namespace: string
+  readonly name: string
+  readonly uid: string
+}
+
+const hostRef = (claimant: Claimant, claim: Claim): ObjectRef => ({ namespace: claimant.namespace, name: claim.host })
+
+const isNotFound = (error: KubeError): boolean => error.reason === "NotFound"
+const absent = <A, R>(effect: Effect.Effect<A, KubeError, R>): Effect.Effect<A | undefined, KubeError, R> =>
+  Effect.catchIf(effect, isNotFound, () => Effect.succeed(undefined))
+
+/**
+ * Reads with `read`, writes with `write`; on a conflict reads again. Each read-and-write is uninterruptible: an
+ * interrupted requester must not leave a write behind that nobody knows of.
+ */
+const readThenWrite = <A, B, E>(
+  read: Effect.Effect<A, KubeError>,
+  first: A | undefined,
+  write: (object: A) => Effect.Effect<B, KubeError | E>
+): Effect.Effect<B, KubeError | E> => {
+  const attempt = (known: A | undefined, left: number): Effect.Effect<B, KubeError | E> =>
+    (known === undefined ? read : Effect.succeed(known)).pipe(
+      Effect.flatMap(write),
+      Effect.catchIf(
+        (error): error is KubeError & E => error instanceof KubeError && error.reason === "Conflict" && left > 0,
+        () => attempt(undefined, left - 1)
+      )
+    )
+  return Effect.uninterruptible(attempt(first, CONFLICT_RETRIES))
+}
+
+export const make = (kube: KubeClientShape) => {
+  const machineRef = (claimant: Claimant): ObjectRef => ({ namespace: claimant.namespace, name: claimant.name })
+  const preconditions = (object: RemoteMachine | PooledRemoteMachine) => ({
+    resourceVersion: object.metadata.resourceVersion,
+    uid: object.metadata.uid
+  })
+  const readMachine = (claimant: Claimant) => kube.get(RemoteMachines, machineRef(claimant))
+  const leaves = (machine: RemoteMachine, claimant: Claimant): boolean =>
+    machine.metadata.uid !== claimant.uid || machine.metadata.deletionTimestamp !== undefined
+
+  // ------------------------------------------------------------------------------------------------ claim
+
+  /** 1. With the finalizer in the same write: whatever follows, the object can't vanish without a release. */
+  const intent = (claimant: Claimant, claim: Claim, known: RemoteMachine | undefined) =>
+    readThenWrite(readMachine(claimant), known, (machine) => {
+      if (leaves(machine, claimant)) return Effect.fail(new ClaimLost({ why: "machine-leaves" }))
+      const text = encodeClaim(claim)
+      const finalizers = withFinalizer(machine, Names.REMOTE_MACHINE_FINALIZER)
+      if (
+        machine.metadata.annotations?.[Names.CLAIM_ANNOTATION] === text &&
+        finalizers.length === machine.metadata.finalizers?.length
+      )
+        return Effect.succeed(machine)
+      return kube.patch(
+        RemoteMachines,
+        machineRef(claimant),
+        { metadata: { annotations: { [Names.CLAIM_ANNOTATION]: text }, finalizers } },
+        preconditions(machine)
+      )
+    })
+
+  /** 2. The one write that can lose a race. */
+  const hold = (claimant: Claimant, claim: Claim, known: PooledRemoteMachine | undefined) =>
+    readThenWrite(
+      absent(kube.get(PooledRemoteMachines, hostRef(claimant, claim))),
+      known,
+      (host): Effect.Effect<PooledRemoteMachine, KubeError | ClaimLost> => {
+        if (host === undefined) return Effect.fail(new ClaimLost({ why: "host-taken" }))
+        const held = claimOf(host)
+        if (held?.id === claim.id && held.quarantined === undefined) return Effect.succeed(host)
+        const text = host.metadata.annotations?.[Names.CLAIM_ANNOTATION]
+        if (text !== undefined || host.metadata.deletionTimestamp !== undefined)
+          return Effect.fail(new ClaimLost({ why: "host-taken", host }))
+        return kube.patch(
+          PooledRemoteMachines,
+          hostRef(claimant, claim),
+          {
+            metadata: {
+              annotations: { [Names.CLAIM_ANNOTATION]: encodeClaim(claim) },
+              finalizers: withFinalizer(host, Names.REMOTE_MACHINE_FINALIZER)
+            }
+          },
+          preconditions(host)
+        )
+      }
+    )
+
+  const populateHost = (claimant: Claimant, claim: Claim, host: PooledRemoteMachine) =>
+    host.status?.reserved === true && host.status.machineRef?.name === claimant.name && host.status.phase === "Reserved"
+      ? Effect.succeed(host)
+      : kube.patch(
+          PooledRemoteMachines,
+          hostRef(claimant, claim),
+          {
+            status: {
+              reserved: true,
+              phase: "Reserved",
+              machineRef: { name: claimant.name, namespace: claimant.namespace }
+            }
+          },
+          { subresource: "status", uid: host.metadata.uid }
+        )
+
+  /** 3. Refused unless the intent still has this id. */
+  const populateMachine = (claimant: Claimant, claim: Claim, host: PooledRemoteMachine, known: RemoteMachine) =>
+    readThenWrite(readMachine(claimant), known, (machine) => {
+      if (leaves(machine, claimant) || claimOf(machine)?.id !== claim.id)
+        return Effect.fail(new ClaimLost({ why: "machine-leaves" }))
+      const patch = population(machine, host)
+      return patch === undefined
+        ? Effect.succeed(machine)
+        : kube.patch(RemoteMachines, machineRef(claimant), patch, preconditions(machine))
+    })
+
+  /** What the Machine lacks of the host's labels and annotations (k0smotron #1288); a lost write is no harm. */
+  const labelOwner = (claimant: Claimant, machine: RemoteMachine, host: PooledRemoteMachine) =>
+    Effect.gen(function* () {
+      const labels = inherited(host.metadata.labels)
+      const annotations = inherited(host.metadata.annotations)
+      const owner = machine.metadata.ownerReferences?.find((one) => one.kind === "Machine")
+      if (owner === undefined || (labels === undefined && annotations === undefined)) return
+      const ref = { namespace: claimant.namespace, name: owner.name }
+      const object = yield* kube.get(Machines, ref)
+      const missing = {
+        labels: lacking(labels, object.metadata.labels),
+        annotations: lacking(annotations, object.metadata.annotations)
+      }
+      if (missing.labels === undefined && missing.annotations === undefined) return
+      yield* kube.patch(Machines, ref, { metadata: missing }, { uid: object.metadata.uid })
+    }).pipe(Effect.catch((error) => Effect.logDebug("labels of the host did not reach the Machine", error.message)))
+
+  /** The three steps, in order; `known` are cached objects that save a read when they are current. */
+  const claim = Effect.fnUntraced(function* (
+    claimant: Claimant,
+    claim: Claim,
+    known: { readonly machine?: RemoteMachine | undefined; readonly host?: PooledRemoteMachine | undefined }
+  ) {
+    const intended = yield* intent(claimant, claim, known.machine)
+    if (claim.host === "") return { machine: intended, host: undefined }
+    const held = yield* hold(claimant, claim, known.host)
+    const host = yield* populateHost(claimant, claim, held)
+    const machine = yield* populateMachine(claimant, claim, host, intended).pipe(
+      Effect.tapErrorTag("ClaimLost", () => Effect.ignore(freeHost(claimant, claim, {})))
+    )
+    yield* labelOwner(claimant, machine, host)
+    return { machine, host }
+  })
+
+  // ------------------------------------------------------------------------------------------------ release
+
+  /** Clears status, then the annotation: a host whose status still says reserved is not yet free. */
+  const freeHost = (claimant: Claimant, claim: Claim, status: JsonObject) =>
+    readThenWrite(absent(kube.get(PooledRemoteMachines, hostRef(claimant, claim))), undefined, (host) =>
+      Effect.gen(function* () {
+        if (host === undefined || claimOf(host)?.id !== claim.id) return host
+        if (host.status?.reserved === true || Object.keys(status).length > 0)
+          yield* kube.patch(
+            PooledRemoteMachines,
+            hostRef(claimant, claim),
+            { status: { reserved: false, machineRef: null, phase: "Free", ...status } },
+            { subresource: "status", uid: host.metadata.uid }
+          )
+        const fresh = yield* kube.get(PooledRemoteMachines, hostRef(claimant, claim))
+        if (claimOf(fresh)?.id !== claim.id) return fresh
+        return yield* kube.patch(
+          PooledRemoteMachines,
+          hostRef(claimant, claim),
+          {
+            metadata: {
+              annotations: { [Names.CLAIM_ANNOTATION]: null, [Names.RELEASE_ANNOTATION]: null },
+              finalizers: withoutFinalizer(fresh, Names.REMOTE_MACHINE_FINALIZER)
+            }
+          },
+          preconditions(fresh)
+        )
+      }).pipe(Effect.catchIf(isNotFound, () => Effect.succeed(undefined)))
+    )
+
+  /** The machine's side, last: its claim and, when it is being deleted, its finalizer, in one write. */
+  const letGo = (claimant: Claimant, leaving: Exclude<Leaving, "no">) =>
+    readThenWrite(absent(readMachine(claimant)), undefined, (machine) => {
+      if (machine === undefined || machine.metadata.uid !== claimant.uid) return Effect.succeed(undefined)
+      const annotations = {
+        [Names.CLAIM_ANNOTATION]: null,
+        [Names.RUN_ANNOTATION]: null,
+        [Names.BLOCK_MOVE_ANNOTATION]: null
+      }
+      const patch: JsonObject =
+        leaving === "deleted"
+          ? { metadata: { annotations, finalizers: withoutFinalizer(machine, Names.REMOTE_MACHINE_FINALIZER) } }
+          : { metadata: { annotations }, spec: UNPOPULATED }
+      return absent(kube.patch(RemoteMachines, machineRef(claimant), patch, preconditions(machine)))
+    })
+
+  const release = Effect.fnUntraced(function* (
+    claimant: Claimant,
+    known: Claim | undefined,
+    leaving: Exclude<Leaving, "no">
+  ) {
+    const machine = yield* absent(readMachine(claimant))
+    const written = machine?.metadata.uid === claimant.uid ? claimOf(machine) : undefined
+    const claim = known ?? written
+    const host =
+      claim === undefined || claim.host === ""
+        ? undefined
+        : yield* freeHost(claimant, claim, leaving === "suspect" ? yield* unreachable(claimant, claim) : {})
+    return { host, machine: yield* letGo(claimant, leaving) }
+  })
+
+  const unreachable = Effect.fnUntraced(function* (claimant: Claimant, claim: Claim) {
+    const host = yield* absent(kube.get(PooledRemoteMachines, hostRef(claimant, claim)))
+    const now = DateTime.formatIso(DateTime.makeUnsafe(yield* Clock.currentTimeMillis))
+    const condition = {
+      type: REACHABLE,
+      status: "False",
+      reason: "ConnectFailed",
+      message: `RemoteMachine ${claimant.namespace}/${claimant.name} could not connect; nobody is given this host for a while`
+    } as const
+    // A new transition time each time: the host is suspect from now on.
+    const others = (host?.status?.conditions ?? []).filter((one) => one.type !== REACHABLE)
+    return { phase: "Suspect", conditions: setCondition(others, condition, now).map((one) => ({ ...one })) }
+  })
+
+  /** The host keeps the claim, marked: held, given to nobody, until a person frees it. */
+  const quarantine = Effect.fnUntraced(function* (claimant: Claimant, claim: Claim, reason: string) {
+    if (claim.host === "") return { host: undefined, machine: yield* letGo(claimant, "deleted") }
+    const host = yield* readThenWrite(
+      absent(kube.get(PooledRemoteMachines, hostRef(claimant, claim))),
+      undefined,
+      (host) =>
+        host === undefined || claimOf(host)?.id !== claim.id
+          ? Effect.succeed(host)
+          : kube.patch(
+              PooledRemoteMachines,
+              hostRef(claimant, claim),
+              {
+                metadata: {
+                  annotations: { [Names.CLAIM_ANNOTATION]: encodeClaim({ ...claim, quarantined: reason }) },
+                  finalizers: withoutFinalizer(host, Names.REMOTE_MACHINE_FINALIZER)
+                }
+              },
+              preconditions(host)
+            )
+    )
+    return { host, machine: yield* letGo(claimant, "deleted") }
+  })
+
+  return { claim, release, quarantine, freeHost }
+}
+
+export type ClaimWrites = ReturnType<typeof make>
+
+const lacking = (
+  wanted: { readonly [key: string]: string } | undefined,
+  present: Readonly<Record<string, string>> | undefined
+): { readonly [key: string]: string } | undefined => {
+  const missing = Object.entries(wanted ?? {}).filter(([key]) => present?.[key] === undefined)
+  return missing.length === 0 ? undefined : Object.fromEntries(missing)
+}
+
+/** Fields that a claim fills in; the defaults come back by the API server's own defaulting. */
+const UNPOPULATED: JsonObject = {
+  address: null,
+  port: null,
+  user: null,
+  useSudo: null,
+  sshKeyRef: null,
+  customCleanUpCommands: null,
+  commandsAsScript: null,
+  workingDir: null
+}
+
+const population = (machine: RemoteMachine, host: PooledRemoteMachine): JsonObject | undefined => {
+  if (machine.spec.address !== undefined) return undefined
+  const { address, port, user, useSudo, sshKeyRef, customCleanUpCommands, commandsAsScript, workingDir } =
+    host.spec.machine
+  const labels = lacking(inherited(host.metadata.labels), machine.metadata.labels)
+  const annotations = lacking(inherited(host.metadata.annotations), machine.metadata.annotations)
+  const metadata =
+    labels === undefined && annotations === undefined
+      ? {}
+      : {
+          metadata: {
+            ...(labels === undefined ? {} : { labels }),
+            ...(annotations === undefined ? {} : { annotations })
+          }
+        }
+  return {
+    ...metadata,
+    spec: {
+      address,
+      port,
+      user,
+      useSudo,
+      sshKeyRef: sshKeyRef.name === "" ? undefined : { name: sshKeyRef.name },
+      customCleanUpCommands,
+      commandsAsScript,
+      workingDir
+    }
+  }
+}

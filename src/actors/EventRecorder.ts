@@ -1,0 +1,98 @@
+/**
+ * Owns Kubernetes Events (the objects): what happened, for `kubectl describe` and `kubectl get events`. They may be
+ * lost, so nothing waits for them: bounded queue, one writer, repeated ones counted up, a refused one dropped.
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Queue from "effect/Queue"
+import * as Random from "effect/Random"
+import { Events } from "../api/Core.ts"
+import { apiVersionOf, type Kind, type KubeObject } from "../api/Kind.ts"
+import type { Notice } from "../domain/Notice.ts"
+import { KubeClient } from "../kube/KubeClient.ts"
+
+/** Events waiting to be written; the oldest are dropped first. */
+export const EVENTS_WAITING = 1_024
+/** Kinds of Events remembered to count repetitions up instead of writing another object. */
+export const EVENTS_REMEMBERED = 4_096
+/** Characters: the API server refuses longer ones. */
+export const MAX_EVENT_MESSAGE = 1_024
+/** As a client-go recorder calls itself: shown in the column FROM. */
+export const EVENT_SOURCE = "machinist"
+
+export interface EventRecorderShape {
+  readonly record: <A extends KubeObject>(kind: Kind<A>, object: A, notice: Notice) => Effect.Effect<void>
+}
+
+interface Pending {
+  readonly kind: Kind<KubeObject>
+  readonly object: KubeObject
+  readonly notice: Notice
+  readonly at: number
+}
+
+export class EventRecorder extends Context.Service<EventRecorder, EventRecorderShape>()(
+  "machinist/actors/EventRecorder"
+) {
+  static readonly layer = Layer.effect(
+    EventRecorder,
+    Effect.suspend(() => make)
+  )
+}
+
+const make = Effect.gen(function* () {
+  const kube = yield* KubeClient
+  const queue = yield* Queue.sliding<Pending>(EVENTS_WAITING)
+  const written = new Map<string, { readonly name: string; count: number }>()
+
+  const write = Effect.fnUntraced(function* ({ kind, object, notice, at }: Pending) {
+    const namespace = object.metadata.namespace ?? "default"
+    const key = JSON.stringify([object.metadata.uid, notice.type, notice.reason, notice.message])
+    const time = DateTime.formatIso(DateTime.makeUnsafe(Math.floor(at / 1000) * 1000)).replace(".000Z", "Z")
+    const known = written.get(key)
+    if (known !== undefined) {
+      known.count += 1
+      return yield* kube.patch(Events, { namespace, name: known.name }, { count: known.count, lastTimestamp: time })
+    }
+    const name = `${object.metadata.name.slice(0, 230)}.${(yield* suffix).padStart(16, "0")}`
+    if (written.size >= EVENTS_REMEMBERED) written.clear()
+    written.set(key, { name, count: 1 })
+    return yield* kube.create(Events, {
+      metadata: { name, namespace },
+      involvedObject: {
+        apiVersion: apiVersionOf(kind.group, kind.versions[0]),
+        kind: kind.kind,
+        name: object.metadata.name,
+        namespace,
+        uid: object.metadata.uid,
+        resourceVersion: object.metadata.resourceVersion
+      },
+      type: notice.type,
+      reason: notice.reason,
+      message: notice.message.slice(0, MAX_EVENT_MESSAGE),
+      source: { component: EVENT_SOURCE },
+      firstTimestamp: time,
+      lastTimestamp: time,
+      count: 1
+    })
+  })
+
+  const suffix = Effect.map(Random.nextIntBetween(0, Number.MAX_SAFE_INTEGER), (value) => value.toString(16))
+
+  yield* Queue.take(queue).pipe(
+    Effect.flatMap((pending) =>
+      // In a terminating namespace, or after the API server forgot a counted Event, there is nothing to be done.
+      Effect.catch(write(pending), (error) => Effect.logDebug("event not written", error.message))
+    ),
+    Effect.forever,
+    Effect.forkScoped
+  )
+
+  return EventRecorder.of({
+    record: (kind, object, notice) =>
+      Effect.flatMap(Clock.currentTimeMillis, (at) => Effect.asVoid(Queue.offer(queue, { kind, object, notice, at })))
+  })
+})

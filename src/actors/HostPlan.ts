@@ -1,0 +1,186 @@
+/**
+ * Owns how objects of the cluster become requests for a host: where and as whom to connect, what to run, what to clean
+ * (hosts/Protocol). Reads Secrets through the KubeClient port; decides nothing.
+ */
+import { createHash } from "node:crypto"
+import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
+import { machineDataSecretName } from "../api/ClusterApiView.ts"
+import { Secrets, secretBytes, secretText } from "../api/Core.ts"
+import * as Names from "../api/Names.ts"
+import { HOST_DEFAULTS, type RemoteMachine } from "../api/RemoteMachine.ts"
+import type { Payload } from "../domain/bootstrap/Payload.ts"
+import { commandsAsScript } from "../domain/bootstrap/Payload.ts"
+import type { Claim, RunRecord } from "../domain/Claim.ts"
+import { cleaning, installFacts } from "../domain/Cleaning.ts"
+import { parseCloudConfig } from "../domain/CloudConfig.ts"
+import type { Failure } from "../domain/Machine.ts"
+import { redactor } from "../domain/Redaction.ts"
+import type { CleanRequest, HostAccess, RunRequest } from "../hosts/HostRuns.ts"
+import type { Tenant } from "../hosts/Protocol.ts"
+import type { KubeClientShape } from "../kube/KubeClient.ts"
+import { inputFailure, readFailure } from "./MachineFailures.ts"
+import type { Surroundings } from "./MachineInputs.ts"
+import { keyOf } from "./Objects.ts"
+
+/** One step may run this long, seconds; images of k0s are large and racks are slow. */
+export const STEP_TIMEOUT_SECONDS = 3_600
+/** One step of a cleaning may run this long, seconds. */
+export const CLEAN_STEP_TIMEOUT_SECONDS = 600
+
+export interface Bootstrap {
+  readonly payload: Payload
+  /** sha256 hex of the data and its format. */
+  readonly dataHash: string
+  readonly redact: (text: string) => string
+}
+
+export const tenant = (machine: RemoteMachine, claim: Claim, fence: number, around: Surroundings): Tenant => ({
+  claim: claim.id,
+  machine: keyOf(machine),
+  cluster: around.cluster?.metadata.uid ?? "",
+  fence
+})
+
+/** Where and as whom; the key is read each time, so that a changed Secret is used at once. */
+export const access = Effect.fnUntraced(function* (
+  kube: KubeClientShape,
+  machine: RemoteMachine
+): Effect.fn.Return<HostAccess, Failure> {
+  const { address, port, user, useSudo, sshKeyRef } = machine.spec
+  const at = keyOf(machine)
+  if (address === undefined)
+    return yield* Effect.fail(inputFailure("AddressMissing", `${at} has no spec.address, and no pool to get one from.`))
+  const name = sshKeyRef?.name ?? ""
+  if (name === "")
+    return yield* Effect.fail(
+      inputFailure("SSHKeyRefMissing", `${at} has no spec.sshKeyRef.name: name the Secret that holds the private key.`)
+    )
+  const namespace = machine.metadata.namespace ?? ""
+  const secret = yield* kube
+    .get(Secrets, { namespace, name })
+    .pipe(Effect.mapError((error) => readFailure("SSH Key Secret", error)))
+  const key = secretText(secret, Names.SECRET_VALUE_KEY)
+  if (key === undefined || key.trim() === "")
+    return yield* Effect.fail(
+      inputFailure(
+        "SSHKeySecretInvalid",
+        `Secret ${namespace}/${name} has no key "${Names.SECRET_VALUE_KEY}" with an SSH private key in it.`
+      )
+    )
+  const passphrase = secretText(secret, "passphrase")
+  return {
+    target: {
+      address,
+      port: port ?? HOST_DEFAULTS.port,
+      user: user ?? HOST_DEFAULTS.user,
+      privateKey: Redacted.make(key),
+      ...(passphrase === undefined ? {} : { passphrase: Redacted.make(passphrase) })
+    },
+    useSudo: useSudo ?? HOST_DEFAULTS.useSudo
+  }
+})
+
+/** The owner Machine's bootstrap data, parsed before anything touches the host. */
+export const bootstrap = Effect.fnUntraced(function* (
+  kube: KubeClientShape,
+  machine: RemoteMachine,
+  around: Surroundings
+): Effect.fn.Return<Bootstrap, Failure> {
+  const name = around.owner === undefined ? undefined : machineDataSecretName(around.owner)
+  if (name === undefined)
+    return yield* Effect.fail(
+      inputFailure("BootstrapDataNotFound", `The owner Machine of ${keyOf(machine)} has no bootstrap data yet.`)
+    )
+  const namespace = machine.metadata.namespace ?? ""
+  const secret = yield* kube
+    .get(Secrets, { namespace, name })
+    .pipe(Effect.mapError((error) => readFailure("Bootstrap Data Secret", error)))
+  const data = secretBytes(secret, Names.SECRET_VALUE_KEY)
+  const format = secretText(secret, Names.SECRET_FORMAT_KEY) ?? "cloud-config"
+  const invalid = (why: string) =>
+    inputFailure("BootstrapDataInvalid", `Bootstrap data in Secret ${namespace}/${name} can't be run: ${why}`)
+  if (data === undefined || data.length === 0)
+    return yield* Effect.fail(invalid(`it has no key "${Names.SECRET_VALUE_KEY}".`))
+  if (format !== "cloud-config")
+    return yield* Effect.fail(
+      invalid(`format ${JSON.stringify(format.slice(0, 32))} is not supported yet; use cloud-config.`)
+    )
+  const parsed = parseCloudConfig(data)
+  if (Result.isFailure(parsed)) return yield* Effect.fail(invalid(parsed.failure.message))
+  const decoder = new TextDecoder()
+  const secrets = parsed.success.files
+    .filter((file) => /^0?[0-7]00$/.test(file.mode))
+    .map((file) => decoder.decode(file.content))
+  return {
+    payload: parsed.success,
+    dataHash: createHash("sha256").update(format).update("\0").update(data).digest("hex"),
+    redact: redactor(secrets)
+  }
+})
+
+/** What cleaning will need one day, taken down before anything is changed. */
+export const runRecord = (around: Surroundings, data: Bootstrap, fence: number): RunRecord => {
+  const facts = installFacts(data.payload)
+  const kind = around.owner?.spec?.bootstrap?.configRef?.kind ?? ""
+  return {
+    fence,
+    touched: true,
+    bootstrapKind: kind,
+    dataHash: data.dataHash,
+    k0sInstallDir: facts?.k0sInstallDir ?? "/usr/local/bin",
+    role: facts?.role ?? (kind === "K0sControllerConfig" ? "controller" : "worker"),
+    ...(facts?.kubeletRootDir === undefined ? {} : { kubeletRootDir: facts.kubeletRootDir }),
+    ...(facts?.dataDir === undefined ? {} : { dataDir: facts.dataDir }),
+    ...(facts?.workingDir === undefined ? {} : { workingDir: facts.workingDir }),
+    ...(facts?.downloadedK0s === true ? { downloadedK0s: true } : {})
+  }
+}
+
+export const runRequest = (machine: RemoteMachine, who: Tenant, data: Bootstrap, attempt: number): RunRequest => {
+  const { files, steps } = data.payload
+  return {
+    verb: "run",
+    tenant: who,
+    dataHash: data.dataHash,
+    attempt,
+    workingDir: machine.spec.workingDir ?? HOST_DEFAULTS.workingDir,
+    files,
+    steps: machine.spec.commandsAsScript === true && steps.length > 0 ? [commandsAsScript(steps)] : steps,
+    sentinel: true,
+    stepTimeoutSeconds: STEP_TIMEOUT_SECONDS
+  }
+}
+
+/** k0s was put there by us (or k0smotron): an adopted machine's kind is unknown, and k0smotron knew no other. */
+const isK0s = (run: RunRecord): boolean => run.bootstrapKind === "" || run.bootstrapKind.startsWith("K0s")
+
+/** Nobody knows how to clean: another bootstrap provider ran, and no commands were given. */
+export const isUncleanable = (machine: RemoteMachine, run: RunRecord): boolean =>
+  !isK0s(run) &&
+  (machine.spec.customCleanUpCommands ?? []).length === 0 &&
+  machine.metadata.annotations?.[Names.REUSE_WITHOUT_CLEANING_ANNOTATION] === undefined
+
+export const cleanRequest = (machine: RemoteMachine, who: Tenant, run: RunRecord, attempt: number): CleanRequest => {
+  const { steps, remove, verify } = cleaning({
+    bootstrap: isK0s(run) ? "k0s" : "other",
+    role: run.role,
+    k0sInstallDir: run.k0sInstallDir,
+    kubeletRootDir: run.kubeletRootDir,
+    dataDir: run.dataDir,
+    workingDir: run.workingDir,
+    downloadedK0s: run.downloadedK0s,
+    customCleanUpCommands: machine.spec.customCleanUpCommands
+  })
+  return {
+    verb: "clean",
+    tenant: who,
+    attempt,
+    workingDir: machine.spec.workingDir ?? HOST_DEFAULTS.workingDir,
+    steps: machine.spec.commandsAsScript === true && steps.length > 0 ? [commandsAsScript(steps)] : steps,
+    remove,
+    verify,
+    stepTimeoutSeconds: CLEAN_STEP_TIMEOUT_SECONDS
+  }
+}

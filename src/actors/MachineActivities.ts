@@ -1,0 +1,251 @@
+/**
+ * Owns what each activity of a RemoteMachine does in the world: ask for a host, look at it, run, clean, give it back.
+ * Every one may be interrupted anywhere and started again; it reports facts, and decides nothing (domain/Machine does).
+ */
+import * as Clock from "effect/Clock"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Random from "effect/Random"
+import * as Stream from "effect/Stream"
+import { machineDataSecretName } from "../api/ClusterApiView.ts"
+import { Secrets } from "../api/Core.ts"
+import { PooledRemoteMachines } from "../api/PooledRemoteMachine.ts"
+import type { RemoteMachine } from "../api/RemoteMachine.ts"
+import { backoffMillis, CLEAN_BACKOFF, CONNECT_BACKOFF } from "../domain/Backoff.ts"
+import type { Claim, RunRecord } from "../domain/Claim.ts"
+import { Activity, Event, type Failure } from "../domain/Machine.ts"
+import type { HostError } from "../hosts/HostError.ts"
+import type { HostRunsShape } from "../hosts/HostRuns.ts"
+import type { KubeClientShape } from "../kube/KubeClient.ts"
+import { KubeError } from "../kube/KubeError.ts"
+import * as HostPlan from "./HostPlan.ts"
+import { hostFailure, inputFailure } from "./MachineFailures.ts"
+import type { Surroundings } from "./MachineInputs.ts"
+import { FactsChanged } from "./MachineRecorder.ts"
+import { claimOf, keyOf, runOf } from "./Objects.ts"
+import type { PoolAllocatorShape } from "./PoolAllocator.ts"
+
+/** What someone may have mended where no watch shows it (on the host) is looked at again after this long, milliseconds. */
+export const RECHECK_MILLIS = 60_000
+/** Trying to tell a host that it is quarantined may take this long, milliseconds. */
+export const QUARANTINE_MILLIS = 30_000
+
+export interface Services {
+  readonly kube: KubeClientShape
+  readonly hosts: HostRunsShape
+  readonly allocator: PoolAllocatorShape
+  readonly current: () => RemoteMachine
+  /** The allocator and the API answer with newer objects than the caches have. */
+  readonly seen: (machine: RemoteMachine) => void
+  readonly around: () => Surroundings
+}
+
+type Post = (event: Event) => Effect.Effect<void>
+type Acting = Effect.Effect<void, KubeError | FactsChanged>
+
+const noRedaction = (text: string): string => text
+
+export const make = (services: Services) => {
+  const { kube, hosts, allocator, current, around } = services
+  const claimant = () => {
+    const { namespace = "", name, uid = "" } = current().metadata
+    return { namespace, name, uid, pool: current().spec.pool }
+  }
+  const pause = (policy: typeof CONNECT_BACKOFF, failures: number) =>
+    failures === 0
+      ? Effect.void
+      : Effect.flatMap(Random.next, (random) => Effect.sleep(backoffMillis(policy, failures, random)))
+
+  const claim = (post: Post): Acting =>
+    Effect.gen(function* () {
+      const who = claimant()
+      const done = yield* allocator.claim(
+        who.pool !== undefined || current().spec.address === undefined ? who : { ...who, pool: undefined },
+        (waiting) => post(Event.HostWaiting({ waiting }))
+      )
+      services.seen(done.machine)
+      yield* post(Event.HostClaimed({ claim: done.claim }))
+    })
+
+  const release = (activity: Extract<Activity, { _tag: "Release" }>, post: Post): Acting =>
+    Effect.andThen(allocator.release(claimant(), activity.claim, activity.leaving), post(Event.Released()))
+
+  /** Reads everything and connects; the host stays untouched. */
+  const inspect = ({ claim, attempt, wait }: Extract<Activity, { _tag: "Inspect" }>, post: Post): Acting => {
+    const work = Effect.gen(function* () {
+      yield* pause(CONNECT_BACKOFF, wait)
+      const machine = current()
+      const data = yield* HostPlan.bootstrap(kube, machine, around())
+      const access = yield* HostPlan.access(kube, machine)
+      const fence = runOf(machine)?.fence ?? 0
+      const report = yield* Effect.mapError(
+        hosts.inspect(access, HostPlan.tenant(machine, claim, fence, around())),
+        (error) => hostFailure(error, data.redact)
+      )
+      const { tenancy } = report
+      if (tenancy !== undefined && tenancy.claim !== claim.id && tenancy.state !== "free")
+        return yield* Effect.fail(foreign(machine, tenancy))
+      const run = HostPlan.runRecord(around(), data, Math.max(fence, tenancy?.fence ?? 0) + 1)
+      yield* post(Event.Inspected({ attempt, run }))
+    })
+    return Effect.catch(work, (failure) => post(Event.Failed({ attempt, failure })))
+  }
+
+  /** One exec: starts the run, or re-attaches to it, and follows it to its end. */
+  const run = (activity: Extract<Activity, { _tag: "Run" }>, post: Post): Acting => {
+    const { attempt, stepAttempt, wait } = activity
+    const failed = (failure: Failure) => post(Event.Failed({ attempt, failure }))
+    return Effect.gen(function* () {
+      yield* pause(CONNECT_BACKOFF, wait)
+      const machine = current()
+      const data = yield* HostPlan.bootstrap(kube, machine, around())
+      if (data.dataHash !== activity.run.dataHash)
+        return yield* post(Event.JournalUnusable({ attempt, message: OTHER_DATA }))
+      const access = yield* HostPlan.access(kube, machine)
+      const who = HostPlan.tenant(machine, activity.claim, activity.run.fence, around())
+      const request = HostPlan.runRequest(machine, who, data, stepAttempt)
+      const of = request.steps.length
+      yield* hosts.run(access, request).pipe(
+        Stream.runForEach(
+          Effect.fnUntraced(function* (event) {
+            if (event._tag !== "StepStarted") return
+            const startedAt = DateTime.formatIso(DateTime.makeUnsafe(yield* Clock.currentTimeMillis))
+            const name = request.steps[event.step]?.name ?? ""
+            yield* post(Event.Progressed({ attempt, progress: { step: event.step + 1, of, name, startedAt } }))
+          })
+        ),
+        Effect.andThen(post(Event.Provisioned({ attempt }))),
+        Effect.catch((error) => runError(error, attempt, post, data.redact))
+      )
+    }).pipe(Effect.catch((error) => (error instanceof FactsChanged ? Effect.fail(error) : failed(error))))
+  }
+
+  const runError = (error: HostError, attempt: number, post: Post, redact: (text: string) => string) => {
+    switch (error.reason) {
+      // Someone acts for this claim with a newer fence: what this life knows is out of date.
+      case "StaleFence":
+        return Effect.fail(new FactsChanged({ machine: keyOf(current()) }))
+      case "DataChanged":
+      case "JournalLost":
+      case "Released":
+        return post(Event.JournalUnusable({ attempt, message: redact(error.message) }))
+      default:
+        return post(Event.Failed({ attempt, failure: hostFailure(error, redact) }))
+    }
+  }
+
+  const clean = (activity: Extract<Activity, { _tag: "Clean" }>, post: Post): Acting => {
+    const { claim, attempt, wait, next } = activity
+    return Effect.gen(function* () {
+      yield* pause(CLEAN_BACKOFF, wait)
+      const machine = current()
+      if (next === "release" && (yield* hostIsAnothers(machine, claim))) return yield* post(Event.Cleaned({ attempt }))
+      if (HostPlan.isUncleanable(machine, activity.run))
+        return yield* post(Event.Uncleanable({ attempt, failure: uncleanable(machine, activity.run) }))
+      const access = yield* HostPlan.access(kube, machine)
+      const who = HostPlan.tenant(machine, claim, activity.run.fence, around())
+      yield* hosts.clean(access, HostPlan.cleanRequest(machine, who, activity.run, attempt)).pipe(
+        Stream.runDrain,
+        Effect.andThen(post(Event.Cleaned({ attempt }))),
+        Effect.catch((error) => {
+          // The host's own record is the last authority: another tenant could only come once ours was gone.
+          if (error.reason === "Released" || (error.reason === "ForeignTenant" && next === "release"))
+            return post(Event.Cleaned({ attempt }))
+          if (error.reason === "StaleFence") return Effect.fail(new FactsChanged({ machine: keyOf(machine) }))
+          return post(Event.Failed({ attempt, failure: hostFailure(error, noRedaction) }))
+        })
+      )
+    }).pipe(
+      Effect.catch((error) =>
+        error instanceof FactsChanged || error instanceof KubeError
+          ? Effect.fail(error)
+          : post(Event.Failed({ attempt, failure: error }))
+      )
+    )
+  }
+
+  /**
+   * Crash-point table, row "PooledRemoteMachine cleared, before finalizer": cleaned and given back already. Read from
+   * the API server, for a cache may show the time before the claim.
+   */
+  const hostIsAnothers = (machine: RemoteMachine, claim: Claim) =>
+    claim.host === ""
+      ? Effect.succeed(false)
+      : kube.get(PooledRemoteMachines, { namespace: machine.metadata.namespace ?? "", name: claim.host }).pipe(
+          Effect.map((host) => claimOf(host)?.id !== claim.id),
+          // A host object that someone deleted is no evidence: the machine's own spec says where the host is.
+          Effect.catchIf(
+            (error) => error.reason === "NotFound",
+            () => Effect.succeed(false)
+          )
+        )
+
+  const quarantine = (activity: Extract<Activity, { _tag: "Quarantine" }>, post: Post): Acting =>
+    Effect.gen(function* () {
+      const { claim, run, reason } = activity
+      const machine = current()
+      const who = HostPlan.tenant(machine, claim, run.fence, around())
+      const tell = Effect.flatMap(HostPlan.access(kube, machine), (access) => hosts.quarantine(access, who))
+      // A host outside pools has nobody else to remember it; one that can't be reached can't be told.
+      yield* tell.pipe(Effect.timeout(QUARANTINE_MILLIS), Effect.ignore)
+      yield* allocator.quarantine(claimant(), claim, reason)
+      yield* post(Event.Released())
+    })
+
+  /** Ends when a Secret that the machine needs is another one than now, or it is time to look at the host again. */
+  const awaitChange = ({ recheck }: Extract<Activity, { _tag: "AwaitChange" }>, post: Post): Acting => {
+    const machine = current()
+    const { owner } = around()
+    const names = [machine.spec.sshKeyRef?.name, owner === undefined ? undefined : machineDataSecretName(owner)]
+    const watches = names
+      .filter((name) => name !== undefined && name !== "")
+      .map((name) => changeOf(kube, machine.metadata.namespace ?? "", name ?? ""))
+    const timer = recheck ? Effect.sleep(RECHECK_MILLIS) : Effect.never
+    return Effect.andThen(Effect.raceAllFirst([timer, ...watches]), post(Event.InputsChanged()))
+  }
+
+  return (activity: Activity, post: Post): Acting =>
+    Activity.$match(activity, {
+      Claim: () => claim(post),
+      Release: (one) => release(one, post),
+      Inspect: (one) => inspect(one, post),
+      Run: (one) => run(one, post),
+      Clean: (one) => clean(one, post),
+      Quarantine: (one) => quarantine(one, post),
+      AwaitChange: (one) => awaitChange(one, post)
+    })
+}
+
+const OTHER_DATA =
+  "The bootstrap data is not what this host was being provisioned with: the host is cleaned, then provisioned anew."
+
+const foreign = (machine: RemoteMachine, tenancy: { readonly machine: string; readonly claim: string }): Failure => ({
+  reason: "ForeignTenant",
+  message:
+    `Host ${machine.spec.address ?? ""} of ${keyOf(machine)} already serves RemoteMachine ${tenancy.machine} (claim ${tenancy.claim}), ` +
+    "perhaps of another management cluster. Delete that machine, or use another host.",
+  retry: "waitForChange"
+})
+
+const uncleanable = (machine: RemoteMachine, run: RunRecord): Failure =>
+  inputFailure(
+    "NoCleanUpCommands",
+    `${keyOf(machine)} was bootstrapped by ${run.bootstrapKind}: only its users know how to clean that. ` +
+      "Give spec.customCleanUpCommands."
+  )
+
+/** One Secret, watched by name: ends with its first change. Its absence now is what a creation changes. */
+const changeOf = (kube: KubeClientShape, namespace: string, name: string): Effect.Effect<void> => {
+  const fieldSelector = `metadata.name=${name}`
+  const once = Effect.gen(function* () {
+    const { resourceVersion } = yield* kube.list(Secrets, { namespace, fieldSelector })
+    return yield* kube.watch(Secrets, { namespace, fieldSelector, resourceVersion }).pipe(
+      Stream.filter((event) => event._tag !== "Bookmark"),
+      Stream.runHead
+    )
+  })
+  const loop: Effect.Effect<void> = Effect.flatMap(Effect.exit(once), (exit) =>
+    exit._tag === "Success" && exit.value._tag === "Some" ? Effect.void : Effect.andThen(Effect.sleep(5_000), loop)
+  )
+  return loop
+}

@@ -1,0 +1,76 @@
+/**
+ * Owns how a RemoteMachine and what surrounds it (owner Machine, Cluster) become one observation for its actor.
+ * Pure. Where the objects come from is provider/'s.
+ */
+import type { Cluster, Machine } from "../api/ClusterApi.ts"
+import { clusterInfrastructureReady, clusterPaused, machineDataSecretName } from "../api/ClusterApiView.ts"
+import * as Names from "../api/Names.ts"
+import type { RemoteMachine } from "../api/RemoteMachine.ts"
+import type { Observed, State, Waiting } from "../domain/Machine.ts"
+import { annotation, claimOf, hasFinalizer, keyOf, runOf } from "./Objects.ts"
+
+export interface Surroundings {
+  readonly owner: Machine | undefined
+  readonly cluster: Cluster | undefined
+}
+
+export const GONE: Observed = {
+  exists: false,
+  deleting: true,
+  finalizer: false,
+  halted: undefined,
+  waiting: [],
+  claim: undefined,
+  run: undefined,
+  populated: false,
+  providerID: undefined,
+  inputs: "",
+  identity: { uid: "", machine: "" }
+}
+
+export const observe = (machine: RemoteMachine, around: Surroundings): Observed => ({
+  exists: true,
+  deleting: machine.metadata.deletionTimestamp !== undefined,
+  finalizer: hasFinalizer(machine, Names.REMOTE_MACHINE_FINALIZER),
+  halted: halted(machine, around),
+  waiting: waiting(machine, around),
+  claim: claimOf(machine),
+  run: runOf(machine),
+  populated: machine.spec.address !== undefined,
+  providerID: machine.spec.providerID === "" ? undefined : machine.spec.providerID,
+  inputs: fingerprint(machine, around),
+  identity: { uid: machine.metadata.uid ?? "", machine: keyOf(machine) }
+})
+
+const halted = (machine: RemoteMachine, { cluster }: Surroundings): State["halted"] => {
+  if (annotation(machine, Names.DELETE_FOR_MOVE_ANNOTATION) !== undefined) return "moving"
+  if (annotation(machine, Names.PAUSED_ANNOTATION) !== undefined) return "paused"
+  return cluster !== undefined && clusterPaused(cluster) ? "paused" : undefined
+}
+
+const waiting = (machine: RemoteMachine, { owner, cluster }: Surroundings): ReadonlyArray<Waiting> => {
+  if (machine.spec.provisionJob !== undefined && machine.spec.provisionJob !== null)
+    return [
+      {
+        on: "Refused",
+        reason: "ProvisionJobNotSupported",
+        message: "spec.provisionJob is not supported: this provider connects by itself. Remove the field."
+      }
+    ]
+  if (owner === undefined) return [{ on: "OwnerMachine" }]
+  if (cluster === undefined || !clusterInfrastructureReady(cluster)) return [{ on: "ClusterInfrastructure" }]
+  if (machineDataSecretName(owner) === undefined) return [{ on: "BootstrapData" }]
+  return []
+}
+
+/** Everything of these objects that a person can change to help a machine that is stuck. */
+const fingerprint = (machine: RemoteMachine, { owner }: Surroundings): string => {
+  const { providerID: _, ...spec } = machine.spec
+  return JSON.stringify([
+    spec,
+    owner === undefined ? null : (machineDataSecretName(owner) ?? null),
+    annotation(machine, Names.RETRY_ANNOTATION) ?? null,
+    annotation(machine, Names.ADOPT_FOREIGN_ANNOTATION) ?? null,
+    annotation(machine, Names.HOST_KEY_ANNOTATION) ?? null
+  ])
+}

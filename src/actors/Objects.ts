@@ -1,0 +1,100 @@
+/**
+ * Owns how the actors read their objects: claim and run annotations, and the views that Pool.ts chooses by.
+ * Pure; the shapes are api's, the meaning domain's.
+ */
+import type { KubeObject } from "../api/Kind.ts"
+import * as Names from "../api/Names.ts"
+import type { PooledRemoteMachine } from "../api/PooledRemoteMachine.ts"
+import { HOST_DEFAULTS, type RemoteMachine } from "../api/RemoteMachine.ts"
+import { type Claim, decodeClaim, decodeRun, type RunRecord } from "../domain/Claim.ts"
+import type { HostView, MachineView } from "../domain/Pool.ts"
+
+/** A host that some machine could not connect to is chosen by nobody for this long, milliseconds. */
+export const SUSPECT_MILLIS = 300_000
+/** Condition of a PooledRemoteMachine: False since the connect budget of a machine was spent on it. */
+export const REACHABLE = "Reachable"
+
+export const keyOf = (object: KubeObject): string => `${object.metadata.namespace ?? ""}/${object.metadata.name}`
+
+export const annotation = (object: KubeObject, name: string): string | undefined => object.metadata.annotations?.[name]
+
+export const hasFinalizer = (object: KubeObject, finalizer: string): boolean =>
+  object.metadata.finalizers?.includes(finalizer) ?? false
+
+/** For a merge patch, which replaces lists whole: our finalizer added to, or taken from, those that were read. */
+export const withFinalizer = (object: KubeObject, finalizer: string): ReadonlyArray<string> =>
+  hasFinalizer(object, finalizer)
+    ? (object.metadata.finalizers ?? [])
+    : [...(object.metadata.finalizers ?? []), finalizer]
+export const withoutFinalizer = (object: KubeObject, finalizer: string): ReadonlyArray<string> =>
+  (object.metadata.finalizers ?? []).filter((one) => one !== finalizer)
+
+export const claimOf = (object: KubeObject): Claim | undefined => {
+  const text = annotation(object, Names.CLAIM_ANNOTATION)
+  return text === undefined ? undefined : decodeClaim(text)
+}
+
+export const runOf = (object: KubeObject): RunRecord | undefined => {
+  const text = annotation(object, Names.RUN_ANNOTATION)
+  return text === undefined ? undefined : decodeRun(text)
+}
+
+/** `address:port` of a machine that has one. */
+export const endpointOf = (machine: RemoteMachine): string | undefined =>
+  machine.spec.address === undefined ? undefined : `${machine.spec.address}:${machine.spec.port ?? HOST_DEFAULTS.port}`
+
+export const machineView = (machine: RemoteMachine): MachineView => ({
+  uid: machine.metadata.uid ?? "",
+  key: keyOf(machine),
+  claim: claimOf(machine),
+  deleting: machine.metadata.deletionTimestamp !== undefined,
+  address: endpointOf(machine)
+})
+
+/** Milliseconds until a suspect host may be chosen again; 0 when it is not suspect. */
+export const suspectFor = (host: PooledRemoteMachine, now: number): number => {
+  const reachable = host.status?.conditions?.find((one) => one.type === REACHABLE)
+  if (reachable?.status !== "False") return 0
+  const since = Date.parse(reachable.lastTransitionTime)
+  return Number.isNaN(since) ? 0 : Math.max(0, since + SUSPECT_MILLIS - now)
+}
+
+export const hostView = (host: PooledRemoteMachine, now: number): HostView => ({
+  key: keyOf(host),
+  namespace: host.metadata.namespace ?? "",
+  name: host.metadata.name,
+  pool: host.spec.pool,
+  address: host.spec.machine.address,
+  port: host.spec.machine.port ?? HOST_DEFAULTS.port,
+  createdAt: host.metadata.creationTimestamp ?? "",
+  claim: claimOf(host),
+  heldBy: heldBy(host),
+  deleting: host.metadata.deletionTimestamp !== undefined,
+  maintenance: annotation(host, Names.MAINTENANCE_ANNOTATION) !== undefined,
+  releaseAsked: annotation(host, Names.RELEASE_ANNOTATION) !== undefined,
+  suspect: suspectFor(host, now) > 0,
+  healthy: host.status?.conditions?.some((one) => one.type === REACHABLE && one.status === "True") ?? false
+})
+
+/** A claim that can't be read, or k0smotron's reservation without a claim of ours, holds the host all the same. */
+const heldBy = (host: PooledRemoteMachine): string | undefined => {
+  const text = annotation(host, Names.CLAIM_ANNOTATION)
+  if (text !== undefined && decodeClaim(text) === undefined) return "a claim that can't be read"
+  if (text !== undefined || host.status?.reserved !== true || host.status.machineRef === undefined) return undefined
+  return `${host.status.machineRef.namespace ?? ""}/${host.status.machineRef.name ?? ""}`
+}
+
+/** The host's labels or annotations that a machine takes over: never kubectl's, Cluster API's, or ours (DESIGN). */
+export const inherited = (
+  values: Readonly<Record<string, string>> | undefined
+): { readonly [key: string]: string } | undefined => {
+  const kept = Object.entries(values ?? {}).filter(([key]) => {
+    const prefix = key.includes("/") ? key.slice(0, key.indexOf("/")) : ""
+    return !(
+      prefix === "kubectl.kubernetes.io" ||
+      prefix.endsWith("cluster.x-k8s.io") ||
+      prefix.endsWith("machinist.dev")
+    )
+  })
+  return kept.length === 0 ? undefined : Object.fromEntries(kept)
+}

@@ -1,0 +1,321 @@
+/**
+ * Owns all pool claims of this process: answers `claim` and `release`, feeds domain/Pool.ts with what the caches show,
+ * and carries out its choices (ClaimWrites). Decisions happen one at a time, in the order of calls; writes of
+ * different machines run side by side, bounded. A requester that is interrupted leaks nothing: its choice is carried
+ * to its end and found again by the next request or release.
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as FiberMap from "effect/FiberMap"
+import * as HashMap from "effect/HashMap"
+import * as Latch from "effect/Latch"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Random from "effect/Random"
+import * as Semaphore from "effect/Semaphore"
+import type { PooledRemoteMachine } from "../api/PooledRemoteMachine.ts"
+import type { RemoteMachine } from "../api/RemoteMachine.ts"
+import { API_BACKOFF, backoffMillis } from "../domain/Backoff.ts"
+import type { Claim } from "../domain/Claim.ts"
+import type { Leaving, Waiting } from "../domain/Machine.ts"
+import * as Pool from "../domain/Pool.ts"
+import { KubeClient } from "../kube/KubeClient.ts"
+import type { KubeError } from "../kube/KubeError.ts"
+import * as ClaimWrites from "./ClaimWrites.ts"
+import { hostView, keyOf, machineView, suspectFor } from "./Objects.ts"
+import * as PoolStatus from "./PoolStatus.ts"
+
+/** Claims whose writes run at one time. */
+export const CLAIMS_IN_FLIGHT = 32
+
+export interface ClaimedMachine {
+  readonly claim: Claim
+  /** As written last: with the host's address in its spec. */
+  readonly machine: RemoteMachine
+}
+
+export interface PoolAllocatorShape {
+  /** Waits until the machine has its host; `told` hears why it waits, once for each new reason. */
+  readonly claim: (
+    claimant: ClaimWrites.Claimant & { readonly pool: string | undefined },
+    told: (waiting: Waiting) => Effect.Effect<void>
+  ) => Effect.Effect<ClaimedMachine>
+  /** Idempotent, also of a mere intent, also when the machine's object is gone. */
+  readonly release: (
+    claimant: ClaimWrites.Claimant,
+    claim: Claim | undefined,
+    leaving: Exclude<Leaving, "no">
+  ) => Effect.Effect<void, KubeError>
+  readonly quarantine: (claimant: ClaimWrites.Claimant, claim: Claim, reason: string) => Effect.Effect<void, KubeError>
+  /** What the caches show; nothing is given away before `synced`. */
+  readonly hostSeen: (host: PooledRemoteMachine) => Effect.Effect<void>
+  readonly hostGone: (host: PooledRemoteMachine) => Effect.Effect<void>
+  readonly machineSeen: (machine: RemoteMachine) => Effect.Effect<void>
+  readonly machineGone: (machine: RemoteMachine) => Effect.Effect<void>
+  readonly synced: Effect.Effect<void>
+  /** For inspection and tests. */
+  readonly state: Effect.Effect<Pool.State>
+}
+
+export class PoolAllocator extends Context.Service<PoolAllocator, PoolAllocatorShape>()(
+  "machinist/actors/PoolAllocator"
+) {
+  static readonly layer = Layer.effect(
+    PoolAllocator,
+    Effect.suspend(() => make)
+  )
+}
+
+interface Waiter {
+  readonly told: (waiting: Waiting) => Effect.Effect<void>
+  readonly answer: Deferred.Deferred<ClaimedMachine>
+  lastReason: string
+}
+
+const make = Effect.gen(function* () {
+  const kube = yield* KubeClient
+  const writes = ClaimWrites.make(kube)
+  const scope = yield* Effect.scope
+  const open = yield* Latch.make(false)
+  const inFlight = yield* Semaphore.make(CLAIMS_IN_FLIGHT)
+  const granting = new Map<string, Fiber.Fiber<void>>()
+  const reminders = yield* FiberMap.make<string>()
+  const waiters = new Map<string, Waiter>()
+  const hosts = new Map<string, PooledRemoteMachine>()
+  const machines = new Map<string, RemoteMachine>()
+  const releasing = new Set<string>()
+  let state = Pool.empty
+  const status = yield* PoolStatus.make(kube, {
+    host: (key) => hosts.get(key),
+    state: () => state,
+    busy: (key) => Option.isSome(HashMap.get(state.promised, key)) || releasing.has(key),
+    free: (host, claim) =>
+      writes
+        .freeHost({ namespace: host.metadata.namespace ?? "", name: "", uid: claim.uid }, claim, {})
+        .pipe(Effect.flatMap((freed) => (freed === undefined ? Effect.void : hostSeen(freed))))
+  })
+
+  /** Decides, then starts what was decided; everything up to the first write is one synchronous step. */
+  const dispatch = (event: Pool.Event): Effect.Effect<void> =>
+    Effect.gen(function* () {
+      const before = state
+      state = Pool.transition(state, event)
+      if (state.grants !== before.grants)
+        for (const grant of HashMap.values(state.grants))
+          if (Option.isNone(HashMap.get(before.grants, grant.request.uid))) yield* start(grant)
+      if (state.waiting.length > 0) yield* tellWaiters
+    })
+
+  /** Told in the background: an actor with a full mailbox must not hold up the others. */
+  const tellWaiters = Effect.suspend(() =>
+    Effect.forEach(
+      state.waiting,
+      (request) => {
+        const waiter = waiters.get(request.uid)
+        const why = waiter === undefined ? undefined : Pool.whyWaiting(state, request.uid)
+        if (waiter === undefined || why === undefined || waiter.lastReason === why.message) return Effect.void
+        waiter.lastReason = why.message
+        return Effect.forkIn(waiter.told({ on: "Host", ...why }), scope)
+      },
+      { discard: true }
+    )
+  )
+
+  const start = Effect.fnUntraced(function* (grant: Pool.Grant) {
+    const fiber = yield* Effect.forkIn(carryOut(grant), scope)
+    granting.set(grant.request.uid, fiber)
+  })
+
+  const carryOut = (grant: Pool.Grant): Effect.Effect<void> => {
+    const { request, claim } = grant
+    const namespace = request.namespace
+    const name = request.key.slice(namespace.length + 1)
+    const claimant = { namespace, name, uid: request.uid }
+    const once = (attempt: number): Effect.Effect<void> =>
+      inFlight
+        .withPermit(
+          writes.claim(claimant, claim, {
+            machine: attempt === 0 ? machines.get(request.uid) : undefined,
+            host: attempt === 0 ? hosts.get(`${namespace}/${claim.host}`) : undefined
+          })
+        )
+        .pipe(
+          Effect.matchEffect({
+            onSuccess: Effect.fnUntraced(function* (done) {
+              if (done.host !== undefined) yield* hostSeen(done.host)
+              yield* machineSeen(done.machine)
+              yield* dispatch({ _tag: "GrantEnded", uid: request.uid, granted: true })
+              const waiter = waiters.get(request.uid)
+              if (waiter !== undefined) yield* Deferred.succeed(waiter.answer, { claim, machine: done.machine })
+            }),
+            onFailure: Effect.fnUntraced(function* (error) {
+              if (error._tag === "ClaimLost") {
+                if (error.host !== undefined) yield* hostSeen(error.host)
+                else if (error.why === "host-taken") yield* hostGone({ metadata: { namespace, name: claim.host } })
+                // A machine that leaves gets nothing more; its own actor releases.
+                return yield* dispatch(
+                  error.why === "machine-leaves"
+                    ? { _tag: "Cancelled", uid: request.uid }
+                    : { _tag: "GrantEnded", uid: request.uid, granted: false }
+                )
+              }
+              if (error.reason === "NotFound") return yield* dispatch({ _tag: "Cancelled", uid: request.uid })
+              yield* tellTrouble(request.uid, error)
+              yield* Effect.sleep(backoffMillis(API_BACKOFF, attempt + 1, yield* Random.next))
+              return yield* once(attempt + 1)
+            })
+          })
+        )
+    return once(0)
+  }
+
+  const tellTrouble = (uid: string, error: KubeError): Effect.Effect<void> => {
+    const waiter = waiters.get(uid)
+    if (waiter === undefined || waiter.lastReason === error.message) return Effect.void
+    waiter.lastReason = error.message
+    return Effect.asVoid(
+      Effect.forkIn(waiter.told({ on: "Host", reason: "ClaimNotWritten", message: error.message }), scope)
+    )
+  }
+
+  // ------------------------------------------------------------------------------------------------ the caches
+
+  const hostSeen = (host: PooledRemoteMachine): Effect.Effect<void> =>
+    Effect.gen(function* () {
+      const key = keyOf(host)
+      if (isOlder(host, hosts.get(key))) return
+      const now = yield* Clock.currentTimeMillis
+      hosts.set(key, host)
+      yield* dispatch({ _tag: "HostSeen", host: hostView(host, now) })
+      const wait = suspectFor(host, now)
+      // Nothing in the cluster changes when the suspicion has cooled down: look again then.
+      if (wait > 0) yield* FiberMap.run(reminders, key, Effect.andThen(Effect.sleep(wait), lookAgain(key)))
+      yield* status.look(key)
+    })
+
+  const lookAgain = (key: string) =>
+    Effect.suspend(() => {
+      const host = hosts.get(key)
+      return host === undefined ? Effect.void : hostSeen(host)
+    })
+
+  const hostGone = (host: Pick<PooledRemoteMachine, "metadata">): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      hosts.delete(keyOf(host))
+      return dispatch({ _tag: "HostGone", key: keyOf(host) })
+    })
+
+  const machineSeen = (machine: RemoteMachine): Effect.Effect<void> =>
+    Effect.gen(function* () {
+      const uid = machine.metadata.uid ?? ""
+      if (isOlder(machine, machines.get(uid))) return
+      machines.set(uid, machine)
+      const view = machineView(machine)
+      yield* dispatch({ _tag: "MachineSeen", machine: view })
+      if (view.claim !== undefined && view.claim.host !== "")
+        yield* status.look(`${machine.metadata.namespace ?? ""}/${view.claim.host}`)
+    })
+
+  const machineGone = (machine: RemoteMachine): Effect.Effect<void> =>
+    Effect.gen(function* () {
+      const uid = machine.metadata.uid ?? ""
+      const claim = Option.getOrUndefined(HashMap.get(state.machines, uid))?.claim
+      machines.delete(uid)
+      yield* dispatch({ _tag: "MachineGone", uid })
+      if (claim !== undefined) yield* status.look(`${machine.metadata.namespace ?? ""}/${claim.host}`)
+    })
+
+  // ------------------------------------------------------------------------------------------------ the service
+
+  const claim: PoolAllocatorShape["claim"] = (claimant, told) =>
+    Effect.gen(function* () {
+      yield* open.await
+      const answer = yield* Deferred.make<ClaimedMachine>()
+      const waiter: Waiter = { told, answer, lastReason: "" }
+      const request = {
+        uid: claimant.uid,
+        key: `${claimant.namespace}/${claimant.name}`,
+        namespace: claimant.namespace,
+        pool: claimant.pool,
+        claimId: yield* newClaimId
+      }
+      return yield* Effect.acquireUseRelease(
+        Effect.suspend(() => {
+          waiters.set(claimant.uid, waiter)
+          return dispatch({ _tag: "Asked", request })
+        }),
+        () => Deferred.await(answer),
+        () =>
+          Effect.suspend(() => {
+            if (waiters.get(claimant.uid) === waiter) waiters.delete(claimant.uid)
+            return dispatch({ _tag: "Withdrawn", uid: claimant.uid })
+          })
+      )
+    })
+
+  /** No grant of this machine may be under way while its claim is taken apart. */
+  const stopGranting = Effect.fnUntraced(function* (uid: string) {
+    yield* dispatch({ _tag: "Withdrawn", uid })
+    const fiber = granting.get(uid)
+    granting.delete(uid)
+    if (fiber !== undefined) yield* Fiber.interrupt(fiber)
+    yield* dispatch({ _tag: "Cancelled", uid })
+  })
+
+  const apart = (
+    claimant: ClaimWrites.Claimant,
+    claim: Claim | undefined,
+    write: Effect.Effect<
+      { readonly host: PooledRemoteMachine | undefined; readonly machine: RemoteMachine | undefined },
+      KubeError
+    >
+  ) =>
+    Effect.gen(function* () {
+      const hostKey = claim === undefined ? undefined : `${claimant.namespace}/${claim.host}`
+      yield* open.await
+      yield* stopGranting(claimant.uid)
+      if (hostKey !== undefined) releasing.add(hostKey)
+      const done = yield* Effect.ensuring(
+        inFlight.withPermit(write),
+        Effect.sync(() => hostKey !== undefined && releasing.delete(hostKey))
+      )
+      // The machine first: while it still names the host, nobody else may be given it.
+      if (done.machine !== undefined) yield* machineSeen(done.machine)
+      if (done.host !== undefined) yield* hostSeen(done.host)
+    })
+
+  return PoolAllocator.of({
+    claim,
+    release: (claimant, claim, leaving) => apart(claimant, claim, writes.release(claimant, claim, leaving)),
+    quarantine: (claimant, claim, reason) => apart(claimant, claim, writes.quarantine(claimant, claim, reason)),
+    hostSeen,
+    hostGone,
+    machineSeen,
+    machineGone,
+    synced: Effect.andThen(
+      open.open,
+      status.lookAtAll(() => hosts.keys())
+    ),
+    state: Effect.sync(() => state)
+  })
+})
+
+/** A cache may lag behind an answer to our own write. resourceVersions of one object grow (KEP-5504). */
+const isOlder = (seen: PooledRemoteMachine | RemoteMachine, known: PooledRemoteMachine | RemoteMachine | undefined) => {
+  if (known === undefined || known.metadata.uid !== seen.metadata.uid) return false
+  return Number(seen.metadata.resourceVersion ?? 0) < Number(known.metadata.resourceVersion ?? 0)
+}
+
+const CLAIM_ID_ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
+/** 20 characters of 36: about 103 bits. */
+const CLAIM_ID_LENGTH = 20
+
+const newClaimId: Effect.Effect<string> = Effect.gen(function* () {
+  let id = ""
+  for (let index = 0; index < CLAIM_ID_LENGTH; index++)
+    id += CLAIM_ID_ALPHABET[yield* Random.nextIntBetween(0, CLAIM_ID_ALPHABET.length, { halfOpen: true })] ?? ""
+  return id
+})

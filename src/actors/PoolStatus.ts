@@ -1,0 +1,133 @@
+/**
+ * Owns what a PooledRemoteMachine shows to people (`status.phase`, condition Ready), and the freeing by hand of held
+ * hosts. Runs behind the allocator: coalesced, bounded, and nothing depends on it; the truth is in the annotations.
+ */
+import * as Clock from "effect/Clock"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Queue from "effect/Queue"
+import * as Names from "../api/Names.ts"
+import {
+  type PooledRemoteMachine,
+  type PooledRemoteMachinePhase,
+  PooledRemoteMachines
+} from "../api/PooledRemoteMachine.ts"
+import type { Claim } from "../domain/Claim.ts"
+import { findCondition, setCondition } from "../domain/Conditions.ts"
+import * as Pool from "../domain/Pool.ts"
+import type { KubeClientShape } from "../kube/KubeClient.ts"
+import type { KubeError } from "../kube/KubeError.ts"
+import { annotation, claimOf, hostView } from "./Objects.ts"
+
+/** Changes of one host within this time, milliseconds, become one write; a claim's own writes come first. */
+export const STATUS_SETTLE_MILLIS = 500
+/** Status writes at one time. */
+export const STATUS_WRITES_IN_FLIGHT = 8
+
+interface Sources {
+  readonly host: (key: string) => PooledRemoteMachine | undefined
+  readonly state: () => Pool.State
+  /** A claim or release of it is under way: its own writes will say the rest. */
+  readonly busy: (key: string) => boolean
+  readonly free: (host: PooledRemoteMachine, claim: Claim) => Effect.Effect<void, KubeError>
+}
+
+interface Shown {
+  readonly phase: PooledRemoteMachinePhase
+  /** Absent for the everyday phases. */
+  readonly message?: string
+}
+
+/** Pure: what the host is, in one word, and what a person can do about it. */
+export const shown = (state: Pool.State, host: PooledRemoteMachine, now: number): Shown => {
+  const view = hostView(host, now)
+  if (view.claim?.quarantined !== undefined)
+    return {
+      phase: "Quarantined",
+      message: `${view.claim.quarantined} Clean the host by hand, then annotate it with ${Names.RELEASE_ANNOTATION}.`
+    }
+  if (view.claim !== undefined)
+    return Pool.isOrphan(state, view)
+      ? {
+          phase: "Orphaned",
+          message:
+            `Claimed by RemoteMachine ${view.claim.machine}, which does not exist (yet) or no longer carries claim ${view.claim.id}. ` +
+            `Held until it appears; annotate with ${Names.RELEASE_ANNOTATION} to free the host by hand.`
+        }
+      : { phase: "Reserved" }
+  if (view.heldBy !== undefined) return { phase: "Reserved" }
+  if (view.maintenance) return { phase: "Maintenance", message: `Annotated with ${Names.MAINTENANCE_ANNOTATION}` }
+  if (view.suspect) return { phase: "Suspect", message: "A machine could not connect to it lately" }
+  const why = Pool.unavailable(state, view, "")
+  if (why?.startsWith("refused") === true)
+    return {
+      phase: "Refused",
+      message: `Another object has the address ${view.address}:${view.port}: correct or delete one of the two`
+    }
+  return { phase: "Free" }
+}
+
+export const make = Effect.fnUntraced(function* (kube: KubeClientShape, sources: Sources) {
+  const dirty = new Set<string>()
+  const wake = yield* Queue.sliding<void>(1)
+
+  const write = Effect.fnUntraced(function* (key: string) {
+    const host = sources.host(key)
+    if (host === undefined) return
+    if (sources.busy(key)) return yield* look(key)
+    const now = yield* Clock.currentTimeMillis
+    const wanted = shown(sources.state(), host, now)
+    const claim = claimOf(host)
+    if (annotation(host, Names.RELEASE_ANNOTATION) !== undefined && claim !== undefined && wanted.phase !== "Reserved")
+      return yield* sources.free(host, claim)
+    const ready = findCondition(host.status?.conditions, "Ready")
+    const same = wanted.message === undefined ? ready?.status !== "False" : ready?.message === wanted.message
+    if (host.status?.phase === wanted.phase && same) return
+    const conditions = setCondition(
+      host.status?.conditions,
+      {
+        type: "Ready",
+        status: wanted.message === undefined ? "True" : "False",
+        reason: wanted.phase,
+        ...(wanted.message === undefined ? {} : { message: wanted.message })
+      },
+      DateTime.formatIso(DateTime.makeUnsafe(now))
+    )
+    yield* kube.patch(
+      PooledRemoteMachines,
+      { namespace: host.metadata.namespace ?? "", name: host.metadata.name },
+      { status: { phase: wanted.phase, conditions: conditions.map((one) => ({ ...one })) } },
+      // A status that is about to change anyway is not worth a quarrel: a conflict is looked at again.
+      { subresource: "status", uid: host.metadata.uid, resourceVersion: host.metadata.resourceVersion }
+    )
+  })
+
+  const look = (key: string): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      dirty.add(key)
+      return Effect.asVoid(Queue.offer(wake, undefined))
+    })
+
+  const round = Effect.gen(function* () {
+    yield* Queue.take(wake)
+    yield* Effect.sleep(STATUS_SETTLE_MILLIS)
+    const keys = [...dirty]
+    dirty.clear()
+    yield* Effect.forEach(
+      keys,
+      (key) =>
+        write(key).pipe(
+          Effect.catch((error) =>
+            error.reason === "NotFound" ? Effect.void : Effect.andThen(Effect.logDebug(error.message), look(key))
+          )
+        ),
+      { concurrency: STATUS_WRITES_IN_FLIGHT, discard: true }
+    )
+  })
+  yield* Effect.forkScoped(Effect.forever(round))
+
+  return {
+    look,
+    lookAtAll: (keys: () => Iterable<string>) => Effect.forEach([...keys()], look, { discard: true })
+  }
+})

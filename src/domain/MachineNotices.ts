@@ -1,0 +1,53 @@
+/**
+ * Owns the words of a RemoteMachine's Events, one function each. When they are said is Machine.ts's.
+ */
+import type { Claim } from "./Claim.ts"
+import type { Failure, Waiting } from "./Machine.ts"
+import type { Notice } from "./Notice.ts"
+
+const hostOf = (claim: Claim): string => (claim.host === "" ? "its own host" : `host ${claim.host}`)
+
+export const claimed = (claim: Claim): Notice => ({
+  type: "Normal",
+  reason: "HostClaimed",
+  message: `Claimed ${hostOf(claim)} (claim ${claim.id})`
+})
+
+export const waiting = (waiting: Waiting): Notice =>
+  waiting.on === "Host" || waiting.on === "Refused"
+    ? { type: "Warning", reason: waiting.reason, message: waiting.message }
+    : { type: "Normal", reason: `WaitingFor${waiting.on}`, message: `Waiting for ${waiting.on}` }
+
+export const provisioned = (claim: Claim): Notice => ({
+  type: "Normal",
+  reason: "Provisioned",
+  message: `Bootstrap succeeded on ${hostOf(claim)}`
+})
+
+export const startingOver = (message: string): Notice => ({ type: "Warning", reason: "StartingOver", message })
+
+export const failed = (failure: Failure): Notice => ({
+  type: "Warning",
+  reason: failure.reason,
+  message: failure.message
+})
+
+export const cleaning = (claim: Claim): Notice => ({
+  type: "Normal",
+  reason: "Cleaning",
+  message: `Deletion asked for: cleaning ${hostOf(claim)}`
+})
+
+export const cleaned = (claim: Claim): Notice => ({
+  type: "Normal",
+  reason: "Cleaned",
+  message: `${hostOf(claim)} is verified clean`
+})
+
+export const quarantined = (claim: Claim, failure: Failure): Notice => ({
+  type: "Warning",
+  reason: "Quarantined",
+  message:
+    `Gave up cleaning ${hostOf(claim)}: ${failure.message} It is not given to another machine. ` +
+    "Clean it by hand, then annotate its PooledRemoteMachine with machinist.dev/release."
+})

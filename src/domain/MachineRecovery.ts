@@ -1,0 +1,44 @@
+/**
+ * Owns how a RemoteMachine's state is found again after a restart, a move or a conflict, from what is written on the
+ * objects: the crash-point table of DESIGN, "Claims". Only metadata and spec are believed, never status. Pure.
+ */
+import type { Claim, RunRecord } from "./Claim.ts"
+import { cleaning, type Observed, Phase, provisioning, type State } from "./Machine.ts"
+
+/** After a restart, a move or a conflict: only metadata and spec are believed, never status. */
+export const recover = (observed: Observed): State => ({
+  phase: observed.exists ? recoverPhase(observed) : Phase.Deleted(),
+  halted: observed.halted,
+  inputs: observed.inputs
+})
+
+const recoverPhase = (observed: Observed): Phase => {
+  const { claim, run, deleting, providerID, populated } = observed
+  if (deleting && !observed.finalizer && claim === undefined) return Phase.Deleted()
+  if (providerID !== undefined || run?.touched === true) {
+    const held = claim ?? adopted(observed)
+    const record = { ...(run ?? ADOPTED_RUN), fence: (run ?? ADOPTED_RUN).fence + 1 }
+    if (deleting) return cleaning(held, record)
+    return providerID !== undefined ? Phase.Ready({ claim: held, run: run ?? ADOPTED_RUN }) : provisioning(held, record)
+  }
+  if (deleting) return Phase.Pending({ waiting: [], deleting: true })
+  if (claim !== undefined && (populated || claim.host === ""))
+    return Phase.Claimed({ claim, attempt: 1, failure: undefined, leaving: "no" })
+  return Phase.Pending({ waiting: observed.waiting, deleting: false })
+}
+
+/** A machine that k0smotron made ready has a providerID and no annotations: its host is kept, and cleaned one day. */
+const adopted = (observed: Observed): Claim => ({
+  id: `adopted-${observed.identity.uid}`,
+  host: "",
+  machine: observed.identity.machine,
+  uid: observed.identity.uid
+})
+const ADOPTED_RUN: RunRecord = {
+  fence: 1,
+  touched: true,
+  bootstrapKind: "",
+  dataHash: "",
+  k0sInstallDir: "/usr/local/bin",
+  role: "worker"
+}

@@ -1,0 +1,133 @@
+/**
+ * Owns the look-ups that keep choosing a host cheap: pool -> hosts, host -> intents, address -> objects,
+ * claim id -> machine. Kept beside Pool's state, never a source of truth. Pure and persistent.
+ */
+import * as HashMap from "effect/HashMap"
+import * as HashSet from "effect/HashSet"
+import * as Option from "effect/Option"
+import type { Claim } from "./Claim.ts"
+import type { HostView, MachineView } from "./Pool.ts"
+
+type Sets = HashMap.HashMap<string, HashSet.HashSet<string>>
+
+export interface PoolIndex {
+  /** `namespace/pool` -> host keys. */
+  readonly pools: Sets
+  /** Host key -> uids of machines whose claim names it. */
+  readonly intents: Sets
+  /** `address:port` -> host keys. */
+  readonly hostAddresses: Sets
+  /** `address:port` -> `uid\nkey\nclaim.host\nclaim.id` of machines with that address in their spec. */
+  readonly machineAddresses: Sets
+  /** `claim id\nmachine key` of machines that carry a claim. */
+  readonly claims: HashSet.HashSet<string>
+}
+
+export const empty: PoolIndex = {
+  pools: HashMap.empty(),
+  intents: HashMap.empty(),
+  hostAddresses: HashMap.empty(),
+  machineAddresses: HashMap.empty(),
+  claims: HashSet.empty()
+}
+
+const setOf = (sets: Sets, key: string): HashSet.HashSet<string> =>
+  Option.getOrElse(HashMap.get(sets, key), () => HashSet.empty<string>())
+
+const add = (sets: Sets, key: string, value: string): Sets =>
+  HashMap.set(sets, key, HashSet.add(setOf(sets, key), value))
+
+const remove = (sets: Sets, key: string, value: string): Sets => {
+  const rest = HashSet.remove(setOf(sets, key), value)
+  return HashSet.size(rest) === 0 ? HashMap.remove(sets, key) : HashMap.set(sets, key, rest)
+}
+
+export const addressOf = (host: Pick<HostView, "address" | "port">): string => `${host.address}:${host.port}`
+
+export const host = (index: PoolIndex, before: HostView | undefined, after: HostView | undefined): PoolIndex => {
+  let { pools, hostAddresses } = index
+  if (before !== undefined) {
+    pools = remove(pools, `${before.namespace}/${before.pool}`, before.key)
+    hostAddresses = remove(hostAddresses, addressOf(before), before.key)
+  }
+  if (after !== undefined) {
+    pools = add(pools, `${after.namespace}/${after.pool}`, after.key)
+    hostAddresses = add(hostAddresses, addressOf(after), after.key)
+  }
+  return { ...index, pools, hostAddresses }
+}
+
+const namespaceOf = (key: string): string => key.slice(0, key.indexOf("/"))
+const holder = (machine: MachineView): string =>
+  `${machine.uid}\n${machine.key}\n${machine.claim?.host ?? ""}\n${machine.claim?.id ?? ""}`
+const carrier = (claim: Claim): string => `${claim.id}\n${claim.machine}`
+
+export const machine = (
+  index: PoolIndex,
+  before: MachineView | undefined,
+  after: MachineView | undefined
+): PoolIndex => {
+  let { intents, machineAddresses, claims } = index
+  if (before?.claim !== undefined) {
+    intents = remove(intents, `${namespaceOf(before.key)}/${before.claim.host}`, before.uid)
+    claims = HashSet.remove(claims, carrier({ ...before.claim, machine: before.key }))
+  }
+  if (before?.address !== undefined) machineAddresses = remove(machineAddresses, before.address, holder(before))
+  if (after?.claim !== undefined) {
+    intents = add(intents, `${namespaceOf(after.key)}/${after.claim.host}`, after.uid)
+    claims = HashSet.add(claims, carrier({ ...after.claim, machine: after.key }))
+  }
+  if (after?.address !== undefined) machineAddresses = add(machineAddresses, after.address, holder(after))
+  return { ...index, intents, machineAddresses, claims }
+}
+
+export const members = (index: PoolIndex, namespace: string, pool: string): Iterable<string> =>
+  setOf(index.pools, `${namespace}/${pool}`)
+
+/** Some other machine's claim names this host: a crash may have cut it short, and it will be completed. */
+export const intendedByOther = (index: PoolIndex, hostKey: string, uid: string): boolean => {
+  for (const one of setOf(index.intents, hostKey)) if (one !== uid) return true
+  return false
+}
+
+export const carried = (index: PoolIndex, claim: Claim): boolean => HashSet.has(index.claims, carrier(claim))
+
+/**
+ * The host's address belongs to someone else: an older host object, or a machine that has it in its spec and did not
+ * get it from this host. Two objects for one machine of metal would be two tenants.
+ */
+export const addressTaken = (index: PoolIndex, hosts: HashMap.HashMap<string, HostView>, host: HostView): boolean => {
+  for (const key of setOf(index.hostAddresses, addressOf(host))) {
+    const other = Option.getOrUndefined(HashMap.get(hosts, key))
+    if (other !== undefined && other.key !== host.key && older(other, host)) return true
+  }
+  for (const text of setOf(index.machineAddresses, addressOf(host))) {
+    const [, key = "", claimed = ""] = text.split("\n")
+    if (`${namespaceOf(key)}/${claimed}` !== host.key) return true
+  }
+  return false
+}
+
+/** A claimed host keeps its address against an unclaimed one; else age, then name, decide. */
+const older = (a: HostView, b: HostView): boolean => {
+  if ((a.claim !== undefined) !== (b.claim !== undefined)) return a.claim !== undefined
+  return a.createdAt === b.createdAt ? a.key < b.key : a.createdAt < b.createdAt
+}
+
+/** Who already has the address that a machine brings along: a claimed host, or a machine that claimed it first. */
+export const addressHolder = (
+  index: PoolIndex,
+  hosts: HashMap.HashMap<string, HostView>,
+  machine: MachineView | undefined
+): string | undefined => {
+  if (machine?.address === undefined || machine.claim !== undefined) return undefined
+  for (const key of setOf(index.hostAddresses, machine.address)) {
+    const host = Option.getOrUndefined(HashMap.get(hosts, key))
+    if (host?.claim !== undefined || host?.heldBy !== undefined) return `PooledRemoteMachine ${key}`
+  }
+  for (const text of setOf(index.machineAddresses, machine.address)) {
+    const [uid = "", key = "", , claim = ""] = text.split("\n")
+    if (uid !== machine.uid && claim !== "") return `RemoteMachine ${key}`
+  }
+  return undefined
+}

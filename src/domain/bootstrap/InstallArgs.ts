@@ -1,0 +1,124 @@
+/**
+ * Owns the arguments of `k0s install`: the user's own, our label and host name, and the one `--kubelet-extra-args` that
+ * all sources are merged into (k0s takes the last one given, so two would lose the first).
+ */
+import * as Result from "effect/Result"
+import {
+  dropText,
+  insideDoubleQuotes,
+  joinWords,
+  plainText,
+  quoteWord,
+  shellWords,
+  textWord,
+  type Word
+} from "./ShellWords.ts"
+
+export const MACHINE_NAME_LABEL = "k0smotron.io/machine-name"
+/** Where kubelet looks for static pods when an ingress proxy must run on the node. */
+export const POD_MANIFEST_PATH = "/etc/kubernetes/manifests"
+
+const KUBELET_EXTRA_ARGS = "--kubelet-extra-args"
+
+export interface InstallArgsInput {
+  readonly machineName: string
+  readonly args: ReadonlyArray<string>
+  readonly useSystemHostname: boolean
+  readonly staticPods: boolean
+}
+
+export interface InstallArgs {
+  /** Ready for a shell line, in order. */
+  readonly words: ReadonlyArray<string>
+  /** What the node will be called; undefined: the host's own name, lower case. */
+  readonly nodeName: string | undefined
+  /** Values of flags that other commands must know too; undefined when not given or only known on the host. */
+  readonly dataDir: string | undefined
+  readonly kubeletRootDir: string | undefined
+  readonly statusSocket: string | undefined
+}
+
+/** Index of the argument that can't be read, and why. */
+export interface BadArg {
+  readonly index: number
+  readonly why: string
+}
+
+interface Split {
+  readonly args: ReadonlyArray<Word>
+  readonly kubelet: ReadonlyArray<Word>
+}
+
+/**
+ * Takes `--kubelet-extra-args=V`, `--kubelet-extra-args V` in one element, and the flag and its value in two. As in
+ * k0smotron everything after the flag in its element is the value, quoted or not.
+ */
+const split = (args: ReadonlyArray<string>): Result.Result<Split, BadArg> => {
+  const plain: Array<Word> = []
+  const kubelet: Array<Word> = []
+  let valueNext = false
+  for (const [index, arg] of args.entries()) {
+    const trimmed = arg.trim()
+    const isKubelet = !valueNext && new RegExp(`^${KUBELET_EXTRA_ARGS}(?:[=\\s]|$)`).test(trimmed)
+    const words = shellWords(isKubelet ? trimmed.slice(KUBELET_EXTRA_ARGS.length).replace(/^=/, "") : arg)
+    if (Result.isFailure(words)) return Result.fail({ index, why: words.failure })
+    if (isKubelet && words.success.length === 0 && trimmed === KUBELET_EXTRA_ARGS) valueNext = true
+    else if (isKubelet || valueNext) {
+      kubelet.push(...words.success)
+      valueNext = false
+    } else plain.push(...words.success)
+  }
+  return valueNext
+    ? Result.fail({ index: args.length - 1, why: `${KUBELET_EXTRA_ARGS} has no value` })
+    : Result.succeed({ args: plain, kubelet })
+}
+
+/** Value of the last `--flag=value` or `--flag value`, if it is the same on every host. */
+const flagValue = (words: ReadonlyArray<Word>, flag: string): string | undefined => {
+  const values = words.flatMap((word, index) => {
+    const text = plainText(word)
+    const value =
+      text === flag ? words[index + 1] : text.startsWith(`${flag}=`) ? dropText(word, flag.length + 1) : undefined
+    return value === undefined ? [] : [value]
+  })
+  const last = values.at(-1)
+  return last === undefined || last.some((piece) => piece.kind === "expansion") ? undefined : plainText(last)
+}
+
+/** A merged value may hold several kubelet flags in one quoted word. */
+const kubeletFlags = (words: ReadonlyArray<Word>): ReadonlyArray<Word> =>
+  words.flatMap((word) => {
+    const again = word.some((piece) => piece.kind === "expansion") ? undefined : shellWords(plainText(word))
+    return again !== undefined && Result.isSuccess(again) ? again.success : [word]
+  })
+
+const hasFlag = (words: ReadonlyArray<Word>, flag: string): boolean =>
+  words.some((word) => plainText(word) === flag || plainText(word).startsWith(`${flag}=`))
+
+export const installArgs = (input: InstallArgsInput): Result.Result<InstallArgs, BadArg> =>
+  Result.map(split(input.args), ({ args, kubelet }) => {
+    const theirs = kubeletFlags(kubelet)
+    const ownName = hasFlag(theirs, "--hostname-override")
+    const ours = [
+      ...(input.useSystemHostname || ownName ? [] : [textWord(`--hostname-override=${input.machineName}`)]),
+      ...(input.staticPods && !hasFlag(theirs, "--pod-manifest-path")
+        ? [textWord(`--pod-manifest-path=${POD_MANIFEST_PATH}`)]
+        : [])
+    ]
+    const merged = [...ours, ...kubelet]
+    return {
+      words: [
+        `--labels=${MACHINE_NAME_LABEL}=${input.machineName}`,
+        ...args.map(quoteWord),
+        ...(merged.length === 0 ? [] : [`${KUBELET_EXTRA_ARGS}="${insideDoubleQuotes(joinWords(merged, " "))}"`])
+      ],
+      nodeName: ownName
+        ? flagValue(theirs, "--hostname-override")
+        : input.useSystemHostname
+          ? undefined
+          : input.machineName,
+      dataDir: flagValue(args, "--data-dir"),
+      kubeletRootDir: flagValue(args, "--kubelet-root-dir"),
+      statusSocket: flagValue(args, "--status-socket")
+    }
+  })

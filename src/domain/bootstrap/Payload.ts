@@ -1,0 +1,83 @@
+/**
+ * Owns what a bootstrap is, apart from any format: files, then named steps. cloud-config and ignition are renderings
+ * of it; a host run takes it as it is (hosts/Protocol's RunFile and RunStep have these shapes).
+ */
+import { quote } from "./ShellWords.ts"
+
+export interface BootstrapFile {
+  /** Absolute. */
+  readonly path: string
+  readonly content: Uint8Array
+  /** Octal, four digits. */
+  readonly mode: string
+  /** `user:group` or `user`; absent: root:root. */
+  readonly owner?: string
+  readonly append?: boolean
+}
+
+export interface Step {
+  /** One line; never made from a command's text, which may hold secrets. */
+  readonly name: string
+  /** Run as `sh FILE`, or `sh -c TEXT`, in a shell of its own. */
+  readonly script: string
+}
+
+export interface Payload {
+  readonly files: ReadonlyArray<BootstrapFile>
+  readonly steps: ReadonlyArray<Step>
+}
+
+/** Control characters have no place in paths: they can't be carried, shown, or meant. */
+export const hasControlCharacters = (text: string): boolean => /\p{Cc}/u.test(text)
+
+/** How a command carries its name through formats that have no place for one: as its first line. */
+const STEP_COMMENT = "# step: "
+/** Characters. */
+const MAX_STEP_NAME_LENGTH = 64
+
+/** `name` must be one printable line. */
+export const namedStep = (name: string, command: string): Step => ({
+  name,
+  script: `${STEP_COMMENT}${name}\n${command.endsWith("\n") ? command : `${command}\n`}`
+})
+
+/** The name in a command's first line, when it was given one. */
+export const stepNameOf = (script: string): string | undefined => {
+  if (!script.startsWith(STEP_COMMENT)) return undefined
+  const [line = ""] = script.slice(STEP_COMMENT.length).split("\n", 1)
+  const name = line
+    .replace(/[^\x20-\x7e]/g, "")
+    .trim()
+    .slice(0, MAX_STEP_NAME_LENGTH)
+  return name === "" ? undefined : name
+}
+
+export const SCRIPT_STEP_NAME = "all commands"
+
+/** A line that is in none of the scripts, to end here-documents with. */
+const delimiterFor = (scripts: ReadonlyArray<string>): string => {
+  const lines = new Set(scripts.flatMap((script) => script.split("\n")))
+  let delimiter = "END_OF_STEP"
+  while (lines.has(delimiter)) delimiter += "_"
+  return delimiter
+}
+
+/**
+ * `commandsAsScript`: all steps as one. Each still runs in a shell of its own and the first that fails ends it all.
+ * The commands go through a file in a directory of mode 0700, not through `sh -c`: an argument list is public on the host.
+ */
+export const commandsAsScript = (steps: ReadonlyArray<Step>): Step => {
+  const delimiter = delimiterFor(steps.map((step) => step.script))
+  const parts = steps.map((step) =>
+    [
+      `cat >"$steps/step" <<'${delimiter}'`,
+      step.script.endsWith("\n") ? step.script.slice(0, -1) : step.script,
+      delimiter,
+      `sh "$steps/step" || { code=$?; echo ${quote(`step failed: ${step.name}`)} >&2; exit "$code"; }`
+    ].join("\n")
+  )
+  return namedStep(
+    SCRIPT_STEP_NAME,
+    ["set -eu", "steps=$(mktemp -d)", `trap 'rm -rf "$steps"' EXIT`, ...parts].join("\n")
+  )
+}

@@ -1,0 +1,92 @@
+/**
+ * Owns how a request becomes one exec: the constant command, and the stdin that carries driver text and request; and
+ * the way back, for hosts that are no shell. What the driver does is in the .sh files beside this one, read once at
+ * module load in the order of FILES; nothing of a request ever becomes part of a command or of shell text.
+ */
+import { readFileSync } from "node:fs"
+import * as Result from "effect/Result"
+import { type Request, STATE_DIR } from "../Protocol.ts"
+import { concat, encodeRequest, REQUEST_MARKER, requestOf, type WireError } from "../Wire.ts"
+
+const FILES = [
+  "base",
+  "lock",
+  "tenancy",
+  "request",
+  "journal",
+  "process",
+  "environment",
+  "step",
+  "files",
+  "run",
+  "clean",
+  "attach",
+  "follow",
+  "main"
+] as const
+
+/** Comments stay here: every exec would carry them. A driver line that begins with `#` is a comment, always. */
+const withoutComments = (text: string): string =>
+  text
+    .split("\n")
+    .filter((line) => !/^\s*(#|$)/.test(line))
+    .join("\n")
+
+/**
+ * Only definitions until the last line: a text that is cut short defines some functions and does nothing.
+ * Tests replace the one line `failpoint() { :; }` in it.
+ */
+export const driverText: string = `${FILES.map((name) =>
+  withoutComments(readFileSync(new URL(`./${name}.sh`, import.meta.url), "utf8"))
+).join("\n")}\n`
+
+/** Reads its script from stdin: nothing is written on the host. */
+const INSPECT = "sh -s"
+
+const NOT_ROOT = "machinist Refused unsupported not root: uid"
+const NO_STORE = `machinist DriverError the request can not be stored in ${STATE_DIR}: is the disk full or read-only?`
+
+/**
+ * Stores its stdin in a file that root alone can read, and runs that. One line, no `!`: the user's login shell, which
+ * sees it first, may be a csh. The claim's tag is unset because an sshd that a step restarted hands it to us.
+ */
+const STORE_AND_RUN = `sh -c '${[
+  "umask 077",
+  "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+  "export PATH",
+  "unset MACHINIST_CLAIM MACHINIST_STEP MACHINIST_DRIVER ENV BASH_ENV",
+  `if [ "$(id -u)" -ne 0 ]; then printf "\\n${NOT_ROOT} %s\\n" "$(id -u)"; cat >/dev/null; exit 0; fi`,
+  `d=${STATE_DIR}`,
+  "f=$d/incoming.$$",
+  "mkdir -p $d && chmod 700 $d && cat >$f && exec sh $f $f",
+  "rm -f $f",
+  `printf "\\n${NO_STORE}\\n"`,
+  "cat >/dev/null",
+  "exit 0"
+].join("; ")}'`
+
+const SUDO = "sudo -n "
+
+export interface Exec {
+  readonly command: string
+  readonly stdin: Uint8Array
+}
+
+const prologue = new TextEncoder().encode(`${driverText}${REQUEST_MARKER}\n`)
+
+export const execOf = (request: Request, useSudo: boolean): Result.Result<Exec, WireError> =>
+  Result.map(encodeRequest(request), (bytes) => ({
+    command: `${useSudo ? SUDO : ""}${request.verb === "inspect" ? INSPECT : STORE_AND_RUN}`,
+    stdin: concat([prologue, bytes])
+  }))
+
+/** Undefined: not a command of ours. */
+export const readExec = (
+  command: string,
+  stdin: Uint8Array
+): Result.Result<{ readonly sudo: boolean; readonly request: Request }, WireError> | undefined => {
+  const sudo = command.startsWith(SUDO)
+  const bare = sudo ? command.slice(SUDO.length) : command
+  if (bare !== INSPECT && bare !== STORE_AND_RUN) return undefined
+  return Result.map(requestOf(stdin), (request) => ({ sudo, request }))
+}

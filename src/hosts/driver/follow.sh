@@ -1,0 +1,166 @@
+# Owns the follower: the process at the other end of the SSH channel. It tells the journal from its beginning, then each
+# record as it comes (the driver pokes its fifo: no polling), a heartbeat so that a closed channel ends it, and it starts
+# a driver again that died without a word. Losing it costs the run nothing.
+
+FIFO=''
+TICKER=''
+SESSION=''
+INCOMING=''
+LAUNCHED=0
+
+follower_gone() {
+  unlock
+  [ -z "$TICKER" ] || kill "$TICKER" 2>/dev/null
+  [ -z "$FIFO" ] || rm -f "$FIFO" "${FIFO%.fifo}.kin"
+  [ -z "$INCOMING" ] || rm -f "$INCOMING"
+}
+
+# Known to drivers before one is launched, so that no poke is lost; our ancestors are in .kin, not to be killed.
+follower_ready() {
+  fr_fifo=$(echo "$ME" | cut -d ' ' -f 2,3 | tr ' ' '.')
+  fr_fifo=$DIR/follow/$fr_fifo.fifo
+  [ "$fr_fifo" != "$FIFO" ] || [ ! -p "$FIFO" ] || return 0
+  mkdir -p "$DIR/follow" || fail "can not make $DIR/follow"
+  FIFO=$fr_fifo
+  fr_pid=$$
+  while [ "$fr_pid" -gt 1 ] && process "$fr_pid"; do
+    echo "$fr_pid"
+    fr_pid=$PS_parent
+  done 2>/dev/null >"${FIFO%.fifo}.kin"
+  [ -p "$FIFO" ] || mkfifo "$FIFO" || fail "can not make a fifo in $DIR"
+  exec 5<>"$FIFO"
+  [ -n "$TICKER" ] || start_ticker
+}
+
+start_ticker() {
+  (
+    while alive "$ME"; do
+      sleep "$TICK_SECONDS"
+      echo t >&5
+    done
+  ) </dev/null >/dev/null 2>&1 6<&- &
+  TICKER=$!
+}
+
+# Tells what is new in the journal; ends the process at the run's or the cleaning's end.
+tell_journal() {
+  tj_text=$(records /proc/$$/fd/6 "$F_told")
+  set -f
+  IFS=$NL
+  for tj_record in $tj_text; do
+    IFS=" $TAB$NL"
+    set +f
+    F_told=$((F_told + 1))
+    tell $tj_record
+  done
+  IFS=" $TAB$NL"
+  set +f
+}
+
+tell() {
+  case $1 in
+    start) emit "StepStarted $2" ;;
+    end) emit "StepEnded $2 $3" ;;
+    interrupted) emit "StepInterrupted $2" ;;
+    ok) finish RunSucceeded ;;
+    failed) [ "$4" -lt "$Q_attempt" ] || finish_failed "$2" "$3" ;;
+    nosentinel) [ "$2" -lt "$Q_attempt" ] || finish NoSentinel ;;
+    cleaned) finish Cleaned ;;
+    dirty)
+      while IFS= read -r te_line; do
+        emit "Leftover $te_line"
+      done 2>/dev/null <"$DIR/leftovers"
+      finish Dirty
+      ;;
+    error)
+      # One that an earlier driver left is not ours to report.
+      if [ "$F_told" -gt "$F_before" ]; then
+        shift
+        finish "DriverError $*"
+      fi
+      ;;
+  esac
+}
+
+finish() {
+  emit "$1"
+  exit 0
+}
+
+finish_failed() {
+  stderr_tail "$1" | while IFS= read -r ff_line; do
+    emit "Stderr $ff_line"
+  done
+  finish "RunFailed $1 $2"
+}
+
+# Everything that is not a record: told once a second, so that nothing can wait for ever.
+look_around() {
+  if [ "$F_ticks" -ge "$TICKS_A_HEARTBEAT" ]; then
+    F_ticks=0
+    emit alive
+  fi
+  read_tenancy || return 0
+  if [ "$T_claim" = "$Q_claim" ] && [ "$T_fence" -gt "$Q_fence" ]; then
+    tell_journal
+    finish "Refused fence $T_fence"
+  fi
+  if [ -e "$JOURNAL" ] && driver_alive; then
+    LAUNCHED=0
+    return 0
+  fi
+  tell_journal
+  if [ "$LAUNCHED" -gt 0 ]; then
+    LAUNCHED=$((LAUNCHED - 1))
+    return 0
+  fi
+  [ "$F_restarts" -lt "$MAX_RESTARTS" ] ||
+    finish "DriverError the driver ended $F_restarts times without a word: $(one_line "$(tail -c 300 "$DIR/driver.err" 2>/dev/null)")"
+  F_restarts=$((F_restarts + 1))
+  attach
+}
+
+# Decides anew what there is to follow, says so, and opens its journal; what was told of the same journal is not told
+# again.
+attach() {
+  at_journal=$JOURNAL
+  case $Q_verb in
+    run) attach_run ;;
+    clean) attach_clean ;;
+  esac
+  if [ "$HOW" = buried ]; then
+    [ "$at_journal" != - ] || emit "Attached ended"
+    finish Cleaned
+  fi
+  follower_ready
+  emit "Attached $HOW"
+  [ "$JOURNAL" = "$at_journal" ] && [ "$HOW" != fresh ] || F_told=0
+  F_before=$F_told
+  exec 6<"$JOURNAL" || fail "can not read $JOURNAL"
+  case $HOW in
+    # Errors that were recorded before we came are not news.
+    attached | resumed) F_before=$J_count ;;
+  esac
+  tell_journal
+}
+
+follow() {
+  F_told=0 F_before=0 F_ticks=0 F_restarts=0
+  JOURNAL=-
+  attach
+  while IFS= read -r fo_poke <&5; do
+    case $fo_poke in
+      t)
+        F_ticks=$((F_ticks + 1))
+        tell_journal
+        look_around
+        ;;
+      "e "*)
+        tell_journal
+        finish "DriverError ${fo_poke#e }"
+        ;;
+      *) tell_journal ;;
+    esac
+  done
+  fail "the follower's fifo was closed"
+}

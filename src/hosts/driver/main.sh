@@ -1,0 +1,89 @@
+# Owns what the driver text does when it is run: nothing before its last line. Three roles: `sh -s` inspects; `sh FILE
+# FILE` acts for the one who is connected; `sh FILE drive DIR` is the detached driver.
+
+service_manager() {
+  if [ -d /run/systemd/system ]; then
+    echo systemd
+  elif [ -d /run/openrc ] || [ -x /sbin/openrc-run ]; then
+    echo openrc
+  elif [ -d /etc/init.d ]; then
+    echo sysv
+  else
+    echo none
+  fi
+}
+
+# Changes nothing.
+inspect() {
+  who_am_i
+  in_uid=$(id -u)
+  in_name=-
+  { read -r in_name </proc/sys/kernel/hostname; } 2>/dev/null || in_name=-
+  emit "Facts $BOOT $(service_manager) $in_uid ${in_name:--}"
+  [ "$in_uid" -eq 0 ] || refuse_unsupported "not root: uid $in_uid"
+  if ! read_tenancy; then
+    emit "DriverError the tenancy record $STATE/tenancy is damaged: look at the host, then remove the file"
+  elif [ "$T_state" = none ]; then
+    emit "Tenancy none"
+  else
+    tenancy_text
+    emit "Tenancy $TENANCY_TEXT"
+  fi
+}
+
+front() {
+  INCOMING=$1
+  trap follower_gone EXIT
+  trap 'exit 1' HUP INT TERM PIPE
+  who_am_i
+  # A banner of the login shell may have ended without a newline.
+  echo
+  need_tools
+  find_session
+  DIR=$STATE
+  JOURNAL=-
+  parse_request "$1" || fail "the request was cut short on its way"
+  case $Q_verb in
+    run | clean) follow ;;
+    quarantine) quarantine ;;
+    *) fail "the request has no verb that this driver knows" ;;
+  esac
+}
+
+find_session() {
+  SESSION=''
+  ! command -v setsid >/dev/null 2>&1 || SESSION=setsid
+}
+
+drive() {
+  DIR=$1
+  JOURNAL=$DIR/journal
+  cd / && exec 2>>"$DIR/driver.err"
+  who_am_i
+  find_session
+  parse_request "$DIR/exec" || exit 1
+  lock || exit 1
+  # Two followers may both have launched one: the second finds the first alive.
+  driver_is_mine=yes
+  dv_other=''
+  { read -r dv_other <"$DIR/driver"; } 2>/dev/null || dv_other=''
+  [ -n "$dv_other" ] && alive "$dv_other" && driver_is_mine=no
+  if [ "$driver_is_mine" = yes ]; then
+    printf '%s\n' "$ME" >"$DIR/driver.new" && mv -f "$DIR/driver.new" "$DIR/driver"
+  fi
+  unlock
+  [ "$driver_is_mine" = yes ] || exit 0
+  scan_journal
+  kill_watchdogs
+  case $Q_verb in
+    run) drive_run ;;
+    clean) drive_clean ;;
+  esac
+}
+
+case ${1-} in
+  drive) drive "$2" ;;
+  '') inspect ;;
+  *) front "$1" ;;
+esac
+exit

@@ -1,0 +1,90 @@
+# Owns a bootstrap run, in the detached driver: files, steps in order, the sentinel, the end. Everything that was
+# recorded is skipped, so the same function starts, resumes and finishes a run.
+
+# Sets the tenancy's state unless someone else has it by now (a cleaning that is about to kill us).
+settle() {
+  lock || return 1
+  read_tenancy
+  if [ "$T_claim" = "$Q_claim" ]; then
+    case $T_state in
+      running | failed | ready) [ "$T_state" = "$1" ] || write_tenancy "$1" ;;
+    esac
+  fi
+  unlock
+}
+
+# What carries secrets is not needed any more.
+forget_request() {
+  rm -f "$DIR/exec" "$DIR"/step-*
+}
+
+end_run() {
+  settle "$1"
+  record "$2" || die "can not write the journal in $DIR"
+  forget_request
+  exit 0
+}
+
+# A step that started and has no end: dead for sure before it is run again.
+settle_interrupted() {
+  [ -n "$J_open" ] || return 0
+  si_step=$J_open
+  kill_step "$si_step" || die "process $SURVIVORS of interrupted step $si_step does not die"
+  record "interrupted $si_step" || die "can not write the journal in $DIR"
+  J_open=''
+  J_interruptions=$((J_interruptions + 1))
+  if [ "$J_interruptions" -ge "$MAX_INTERRUPTIONS" ]; then
+    record "end $si_step 137 no" || die "can not write the journal in $DIR"
+    J_bad=$si_step J_bad_code=137 J_bad_attempt=$J_opened
+    J_ended="$J_ended$si_step "
+  fi
+}
+
+# one_step STEP: starts, records, sets CODE.
+one_step() {
+  reserve || die "no space left on $STATE for the journal"
+  record "start $1 $Q_attempt" || die "can not write the journal in $DIR"
+  run_step "$1"
+  os_seen=no
+  [ -e "$SENTINEL" ] && os_seen=yes
+  record "end $1 $CODE $os_seen" || die "can not write the journal in $DIR"
+  [ "$os_seen" = no ] || J_seen=yes
+}
+
+drive_run() {
+  J_ended=' '
+  [ "$Q_attempt" -gt "$J_attempt" ] || Q_attempt=$J_attempt
+  if [ "$Q_attempt" -gt "$J_attempt" ]; then
+    record "attempt $Q_attempt" || die "can not write the journal in $DIR"
+    J_interruptions=0
+  fi
+  settle_interrupted
+  if [ -z "$J_started" ]; then
+    failpoint "sentinel"
+    rm -f "$SENTINEL" || die "can not remove the stale $SENTINEL"
+    failpoint "sentinel removed"
+  fi
+  if [ -z "$J_files" ]; then
+    place_files || die "$PROBLEM"
+    record files || die "can not write the journal in $DIR"
+  fi
+  extract_steps || die "no space left on $STATE for the steps"
+  dr_step=0
+  while [ "$dr_step" -lt "$Q_count" ]; do
+    case $J_done in
+      *" $dr_step "*) ;;
+      *)
+        if [ "$J_bad" = "$dr_step" ] && [ "$J_bad_attempt" -ge "$Q_attempt" ]; then
+          end_run failed "failed $dr_step $J_bad_code $Q_attempt"
+        fi
+        one_step "$dr_step"
+        [ "$CODE" -eq 0 ] || end_run failed "failed $dr_step $CODE $Q_attempt"
+        ;;
+    esac
+    dr_step=$((dr_step + 1))
+  done
+  if [ "$Q_sentinel" = yes ] && [ -z "$J_seen" ] && [ ! -e "$SENTINEL" ]; then
+    end_run failed "nosentinel $Q_attempt"
+  fi
+  end_run ready ok
+}

@@ -1,0 +1,89 @@
+# Owns one step's process: its own session, a time limit, output that never blocks it and never fills the disk. Which
+# step runs when, and what its exit code means, is run.sh's and clean.sh's.
+#
+# Output goes through two fifos into $DIR/out/<step>.<n>/: everything into log.*, stderr also into err.*. The readers
+# outlive the step as long as a daemon of it holds the fifos: neither SIGPIPE nor a full pipe may ever hit that.
+
+# rotate FILE BLOCKS: stdin into FILE.{older,old,now}, each at most BLOCKS blocks, to the end; a full disk loses output
+# only. `dd` writes what it has read at once and counts reads, so BLOCKS*512 bytes is a bound, not an exact size.
+rotate() {
+  while dd bs=512 count="$2" of="$1.now" 2>/dev/null && [ -s "$1.now" ]; do
+    mv -f "$1.old" "$1.older" 2>/dev/null
+    mv -f "$1.now" "$1.old" 2>/dev/null
+  done
+  cat >/dev/null
+}
+
+# The same for stderr, which goes on to stdout, the log.
+rotate_through() {
+  while { dd bs=512 count="$2" 2>/dev/null | tee "$1.now" 2>/dev/null; } && [ -s "$1.now" ]; do
+    mv -f "$1.old" "$1.older" 2>/dev/null
+    mv -f "$1.now" "$1.old" 2>/dev/null
+  done
+  cat
+}
+
+# Ends the step when its time is over, unless the driver that set it is gone.
+watchdog() {
+  wd_sleep=''
+  trap '[ -z "$wd_sleep" ] || kill "$wd_sleep" 2>/dev/null; exit 0' TERM
+  MACHINIST_WATCH=$Q_claim sleep "$Q_timeout" &
+  wd_sleep=$!
+  wait "$wd_sleep"
+  alive "$ME" || exit 0
+  echo "machinist: step timed out after $Q_timeout s" >"$OUT/timeout"
+  kill_step "$1"
+}
+
+# Becomes the step; `$1` its number.
+become_step() {
+  if [ -n "$Q_workdir" ] && ! cd "$Q_workdir"; then
+    [ "$Q_verb" = clean ] || exit 126
+    cd /
+  fi
+  bs_script=$DIR/step-$1
+  bs_session=$SESSION
+  step_environment "$1"
+  umask 022
+  exec $bs_session sh "$bs_script"
+}
+
+# run_step STEP: sets CODE.
+run_step() {
+  rm -rf "$DIR/out/$1".*
+  OUT=$DIR/out/$1.$J_count
+  mkdir -p "$OUT" && mkfifo "$OUT/out" "$OUT/err" || die "can not make $OUT"
+  rotate "$OUT/log" "$LOG_BLOCKS" <"$OUT/out" >/dev/null 2>&1 &
+  rotate_through "$OUT/err" "$ERR_BLOCKS" <"$OUT/err" >"$OUT/out" 2>/dev/null &
+  rp_drain=$!
+  watchdog "$1" </dev/null >/dev/null 2>&1 &
+  rp_watchdog=$!
+  (become_step "$1") </dev/null >"$OUT/out" 2>"$OUT/err"
+  CODE=$?
+  kill -TERM "$rp_watchdog" 2>/dev/null
+  wait "$rp_watchdog" 2>/dev/null
+  if [ -e "$OUT/timeout" ]; then
+    CODE=124
+    # The watchdog may have been stopped half way.
+    kill_step "$1"
+  fi
+  if [ "$CODE" -ne 0 ]; then
+    # What it wrote last may still be on its way; a daemon may hold the pipe for ever.
+    rp_pauses=0
+    while process "$rp_drain" && [ "$rp_pauses" -lt 10 ]; do
+      rp_pauses=$((rp_pauses + 1))
+      pause
+    done
+  fi
+}
+
+# The last words of step $1, printable, to stdout.
+stderr_tail() {
+  for st_dir in "$DIR/out/$1".*; do
+    [ -d "$st_dir" ] || continue
+    cat "$st_dir/err.older" "$st_dir/err.old" "$st_dir/err.now" 2>/dev/null |
+      tail -c "$STDERR_TAIL" | tr '\r' '\n' | tr -d '\000-\010\013-\037\177' | sed '/^[[:blank:]]*$/d'
+    cat "$st_dir/timeout" 2>/dev/null
+  done
+  return 0
+}

@@ -1,0 +1,423 @@
+/**
+ * Owns the verbs of the simulated API server on untyped objects: what create, update, patch and delete mean, with every
+ * precondition. Synchronous: one request is one step nothing can come between. Does not own types' own rules (admission
+ * is ResourceType.admit), reading (Reads.ts), nor what follows a deletion (controllers).
+ */
+import * as Result from "effect/Result"
+import type { Json, JsonObject, StoredMeta, StoredObject } from "./Json.ts"
+import { emptyObject, isJsonObject, jsonEqual, ownObject, stringAt } from "./Json.ts"
+import {
+  FINALIZER_FOREGROUND,
+  FINALIZER_ORPHAN,
+  type IncomingMeta,
+  nameErrors,
+  parseMeta,
+  updatedMeta,
+  validateMeta,
+  validateMetaUpdate,
+  withFinalizers,
+  writableOf
+} from "./Metadata.ts"
+import { jsonPatch, mergePatch } from "./Patch.ts"
+import { admit, Registry, type ResourceType, type Write } from "./ResourceType.ts"
+import {
+  type ApiStatus,
+  alreadyExists,
+  badRequest,
+  conflict,
+  forbidden,
+  invalid,
+  invalidValue,
+  methodNotAllowed,
+  notFound,
+  OPTIMISTIC_LOCK
+} from "./Status.ts"
+import { type Place, Storage } from "./Storage.ts"
+import { SUFFIX_LENGTH, Uids } from "./Uids.ts"
+import { WriteLog, type WriteVerb } from "./WriteLog.ts"
+
+/** Tries at a free generated name before AlreadyExists is the answer, as upstream. */
+const MAX_GENERATED_NAME_TRIES = 8
+/** Room for the suffix within a DNS label. */
+const MAX_GENERATED_BASE_LENGTH = 63 - SUFFIX_LENGTH
+
+export type Outcome = Result.Result<StoredObject, ApiStatus>
+
+/** Who asks, when, and for which type in which version. */
+export interface Request {
+  readonly client: string
+  readonly nowMillis: number
+  readonly type: ResourceType
+  readonly version: string
+  /** Everything is checked, nothing is stored. */
+  readonly dryRun?: boolean
+}
+
+export interface Target extends Request {
+  /** "" for cluster-scoped types. */
+  readonly namespace: string
+  readonly name: string
+}
+
+export type Patch =
+  | { readonly type: "merge"; readonly body: JsonObject }
+  | { readonly type: "json"; readonly operations: ReadonlyArray<Json> }
+
+export type PropagationPolicy = "Background" | "Foreground" | "Orphan"
+
+export interface DeleteBody {
+  readonly resourceVersion?: string | undefined
+  readonly uid?: string | undefined
+  readonly propagationPolicy?: PropagationPolicy | undefined
+}
+
+export interface StoreOptions {
+  readonly seed: number
+  readonly historyEvents: number
+  readonly writeLogEntries: number
+  /** RFC 3339, seconds. */
+  readonly formatTime: (millis: number) => string
+}
+
+export class ApiStore {
+  readonly registry = new Registry()
+  readonly storage: Storage
+  readonly uids: Uids
+  readonly writeLog: WriteLog
+  readonly #formatTime: (millis: number) => string
+
+  constructor(options: StoreOptions) {
+    this.storage = new Storage(options.historyEvents)
+    this.uids = new Uids(options.seed)
+    this.writeLog = new WriteLog(options.writeLogEntries)
+    this.#formatTime = options.formatTime
+  }
+
+  create(request: Request & { readonly namespace: string; readonly object: JsonObject }): Outcome {
+    const asked = ownObject(request.object)
+    const outcome = Result.flatMap(this.#incoming(request, asked), (meta) => this.#create(request, asked, meta))
+    const name = stringAt(asked, "metadata", "name") ?? stringAt(asked, "metadata", "generateName") ?? ""
+    return this.#record(request, "create", undefined, { namespace: request.namespace, name }, undefined, outcome)
+  }
+
+  /** A PUT: the whole object. */
+  update(target: Target & { readonly object: JsonObject; readonly subresource?: "status" | undefined }): Outcome {
+    const old = this.storage.get(target)
+    const change = (before: StoredObject): Outcome => {
+      const object = ownObject(target.object)
+      const uid = stringAt(object, "metadata", "uid")
+      if (uid !== undefined && uid !== "" && uid !== before.metadata.uid) {
+        return Result.fail(conflict(target.type, target.name, uidMismatch(uid, before.metadata.uid)))
+      }
+      const version = stringAt(object, "metadata", "resourceVersion") ?? ""
+      if (version === "" && !target.type.strategy.unconditionalUpdate) {
+        return Result.fail(
+          invalid(target.type, target.name, [
+            invalidValue("metadata.resourceVersion", 0, "must be specified for an update")
+          ])
+        )
+      }
+      return this.#change(target, before, object, target.subresource)
+    }
+    const outcome = old === undefined ? Result.fail(notFound(target.type, target.name)) : change(old)
+    return this.#record(target, "update", target.subresource, target, old, outcome)
+  }
+
+  patch(target: Target & { readonly patch: Patch; readonly subresource?: "status" | undefined }): Outcome {
+    const old = this.storage.get(target)
+    const outcome = old === undefined ? Result.fail(notFound(target.type, target.name)) : this.#patch(target, old)
+    return this.#record(target, "patch", target.subresource, target, old, outcome)
+  }
+
+  delete(target: Target & { readonly options?: DeleteBody | undefined }): Outcome {
+    const old = this.storage.get(target)
+    const outcome =
+      old === undefined
+        ? Result.fail(notFound(target.type, target.name))
+        : this.#delete(target, old, target.options ?? {})
+    return this.#record(target, "delete", undefined, target, old, outcome)
+  }
+
+  /** What holds a namespace besides metadata.finalizers: only the namespace controller takes it away. */
+  finalizeNamespace(target: Target): void {
+    const old = this.storage.get(target)
+    if (old === undefined) return
+    const spec = isJsonObject(old["spec"]) ? old["spec"] : emptyObject
+    const { finalizers: _held, ...rest } = spec
+    const outcome = this.#settle(target, old, { ...old, spec: ownObject(rest) })
+    this.#record(target, "update", undefined, target, old, Result.succeed(outcome))
+  }
+
+  #patch(
+    target: Target & { readonly patch: Patch; readonly subresource?: "status" | undefined },
+    old: StoredObject
+  ): Outcome {
+    const shown = old.apiVersion === apiVersion(target) ? old : { ...old, apiVersion: apiVersion(target) }
+    const { patch } = target
+    const patched =
+      patch.type === "merge" ? Result.succeed(mergePatch(shown, patch.body)) : jsonPatch(shown, patch.operations)
+    return Result.flatMap(patched, (next) => {
+      if (!isJsonObject(next)) return Result.fail(badRequest("the patched object is not an object"))
+      const metadata = next["metadata"]
+      // `resourceVersion: null` in a patch takes the precondition away, it does not ask for version "".
+      return this.#change(target, old, metadata === undefined ? { ...next, metadata: {} } : next, target.subresource)
+    })
+  }
+
+  /** Type and version as the request's URL says, metadata readable. */
+  #incoming(request: Request, object: JsonObject): Result.Result<IncomingMeta, ApiStatus> {
+    const kind = object["kind"] ?? request.type.kind
+    const version = object["apiVersion"] ?? apiVersion(request)
+    if (kind !== request.type.kind || version !== apiVersion(request)) {
+      return Result.fail(
+        badRequest(
+          `the API version in the data (${String(version)}, ${String(kind)}) does not match the expected API version (${apiVersion(request)}, ${request.type.kind})`
+        )
+      )
+    }
+    return parseMeta(object["metadata"])
+  }
+
+  #create(request: Request & { readonly namespace: string }, asked: JsonObject, meta: IncomingMeta): Outcome {
+    const { type, namespace } = request
+    if (meta.resourceVersion !== undefined) {
+      return Result.fail(badRequest("resourceVersion should not be set on objects to be created"))
+    }
+    if (meta.namespace !== undefined && meta.namespace !== namespace) {
+      return Result.fail(badRequest(NAMESPACE_MISMATCH))
+    }
+    const refusal = this.#refuseCreation(type, namespace, meta)
+    if (refusal !== undefined) return Result.fail(refusal)
+    const name = meta.name ?? this.#generateName(type, namespace, meta.generateName)
+    const named: IncomingMeta = name === undefined ? meta : { ...meta, name }
+    const metadata: StoredMeta = {
+      name: name ?? "",
+      ...(meta.generateName === undefined ? {} : { generateName: meta.generateName }),
+      ...(type.namespaced ? { namespace } : {}),
+      uid: this.uids.uid(),
+      resourceVersion: "0",
+      ...(type.strategy.generation ? { generation: 1 } : {}),
+      creationTimestamp: this.#formatTime(request.nowMillis),
+      ...writableOf(meta),
+      ...(meta.managedFields === undefined ? {} : { managedFields: meta.managedFields })
+    }
+    const { status, ...body } = asked
+    const keepStatus = status !== undefined && (!type.statusSubresource || type.strategy.statusAtCreation)
+    const object: StoredObject = {
+      ...body,
+      ...(keepStatus ? { status } : {}),
+      apiVersion: apiVersion(request),
+      kind: type.kind,
+      metadata
+    }
+    const write: Write = { version: request.version, object, old: undefined, subresource: undefined }
+    return Result.flatMap(
+      admit(type, write, [...nameErrors(named, type.strategy.nameRule), ...validateMeta(metadata)]),
+      (admitted) => {
+        const place: Place = { type, namespace, name: metadata.name }
+        if (this.storage.get(place) !== undefined) return Result.fail(alreadyExists(type, metadata.name))
+        return Result.succeed(request.dryRun === true ? admitted : this.storage.put(place, admitted))
+      }
+    )
+  }
+
+  /** The NamespaceLifecycle admission: nothing new where there is no namespace, or where it is going away. */
+  #refuseCreation(type: ResourceType, namespace: string, meta: IncomingMeta): ApiStatus | undefined {
+    if (type.definedBy !== undefined && this.#definitionIsGoing(type.definedBy)) {
+      return methodNotAllowed("create not allowed while custom resource definition is terminating")
+    }
+    if (!type.namespaced) return undefined
+    if (namespace === "") return badRequest("an empty namespace may not be set during creation")
+    const namespaces = this.registry.byKind("", "Namespace")
+    if (namespaces === undefined) return undefined
+    const home = this.storage.get({ type: namespaces, namespace: "", name: namespace })
+    if (home === undefined) return notFound(namespaces, namespace)
+    if (home.metadata.deletionTimestamp === undefined) return undefined
+    return forbidden(
+      type,
+      meta.name ?? "",
+      `unable to create new content in namespace ${namespace} because it is being terminated`,
+      [
+        {
+          reason: "NamespaceTerminating",
+          message: `namespace ${namespace} is being terminated`,
+          field: "metadata.namespace"
+        }
+      ]
+    )
+  }
+
+  #definitionIsGoing(name: string): boolean {
+    const definitions = this.registry.byKind("apiextensions.k8s.io", "CustomResourceDefinition")
+    if (definitions === undefined) return false
+    return this.storage.get({ type: definitions, namespace: "", name })?.metadata.deletionTimestamp !== undefined
+  }
+
+  #generateName(type: ResourceType, namespace: string, base: string | undefined): string | undefined {
+    if (base === undefined) return undefined
+    let name = ""
+    for (let tries = 0; tries < MAX_GENERATED_NAME_TRIES; tries++) {
+      name = base.slice(0, MAX_GENERATED_BASE_LENGTH) + this.uids.suffix()
+      if (this.storage.get({ type, namespace, name }) === undefined) break
+    }
+    return name
+  }
+
+  /** Update and patch meet here: `asked` is the whole object as the client wants it. */
+  #change(target: Target, old: StoredObject, asked: JsonObject, subresource: "status" | undefined): Outcome {
+    return Result.flatMap(this.#incoming(target, asked), (meta) => {
+      const { type, name, namespace } = target
+      if (meta.name !== name) {
+        return Result.fail(
+          badRequest(`the name of the object (${meta.name ?? ""}) does not match the name on the URL (${name})`)
+        )
+      }
+      if (type.namespaced && meta.namespace !== undefined && meta.namespace !== namespace) {
+        return Result.fail(badRequest(NAMESPACE_MISMATCH))
+      }
+      if (meta.resourceVersion !== undefined && meta.resourceVersion !== old.metadata.resourceVersion) {
+        return Result.fail(conflict(type, name, OPTIMISTIC_LOCK))
+      }
+      const next = this.#separated(target, old, asked, meta, subresource)
+      const write: Write = { version: target.version, object: next, old, subresource }
+      const errors = [...validateMetaUpdate(old.metadata, meta, next.metadata), ...validateMeta(next.metadata)]
+      return Result.map(admit(type, write, errors), (admitted) => {
+        const counted = this.#counted(type, old, admitted)
+        return target.dryRun === true ? counted : this.#settle(target, old, counted)
+      })
+    })
+  }
+
+  /** What of the request counts: /status writes the status alone, everything else all but the status. */
+  #separated(
+    target: Target,
+    old: StoredObject,
+    asked: JsonObject,
+    meta: IncomingMeta,
+    subresource: "status" | undefined
+  ): StoredObject {
+    const { type } = target
+    const head = { apiVersion: apiVersion(target), kind: type.kind }
+    if (subresource === "status") {
+      const { status: _before, ...rest } = old
+      const metadata = type.strategy.metadataThroughStatus ? updatedMeta(old.metadata, meta) : old.metadata
+      const status = asked["status"]
+      return { ...rest, ...head, metadata, ...(status === undefined ? {} : { status }) }
+    }
+    const metadata = updatedMeta(old.metadata, meta)
+    if (!type.statusSubresource) return { ...asked, ...head, metadata }
+    const { status: _ignored, ...rest } = asked
+    return { ...rest, ...head, metadata, ...(old["status"] === undefined ? {} : { status: old["status"] }) }
+  }
+
+  /** The generation counts what is desired: anything but metadata, and status where that is a subresource. */
+  #counted(type: ResourceType, old: StoredObject, next: StoredObject): StoredObject {
+    if (!type.strategy.generation) return next
+    const desired = (object: StoredObject): JsonObject => {
+      const { metadata: _m, apiVersion: _v, kind: _k, status, ...rest } = object
+      return type.statusSubresource || status === undefined ? rest : { ...rest, status }
+    }
+    if (jsonEqual(desired(old), desired(next))) return next
+    return { ...next, metadata: { ...next.metadata, generation: (old.metadata.generation ?? 0) + 1 } }
+  }
+
+  /** Stores a change, or finishes a deletion whose last finalizer it took away. */
+  #settle(place: Place, old: StoredObject, next: StoredObject): StoredObject {
+    // An object presented in another version is not thereby changed.
+    const stored = old.apiVersion === next.apiVersion ? next : { ...next, apiVersion: old.apiVersion }
+    const done =
+      stored.metadata.deletionTimestamp !== undefined &&
+      (stored.metadata.finalizers ?? []).length === 0 &&
+      place.type.strategy.releasable(stored)
+    if (!done) return this.storage.put(place, stored)
+    // As upstream: the event tells the last state that was stored, which still has the finalizer.
+    const gone = this.storage.remove(place, old)
+    return { ...stored, metadata: { ...stored.metadata, resourceVersion: gone.metadata.resourceVersion } }
+  }
+
+  #delete(target: Target, old: StoredObject, options: DeleteBody): Outcome {
+    const { type, name } = target
+    if (options.uid !== undefined && options.uid !== old.metadata.uid) {
+      return Result.fail(conflict(type, name, uidMismatch(options.uid, old.metadata.uid)))
+    }
+    if (options.resourceVersion !== undefined && options.resourceVersion !== old.metadata.resourceVersion) {
+      return Result.fail(
+        conflict(
+          type,
+          name,
+          `the ResourceVersion in the precondition (${options.resourceVersion}) does not match the ResourceVersion in record (${old.metadata.resourceVersion}). The object might have been modified`
+        )
+      )
+    }
+    const metadata = withFinalizers(old.metadata, deletionFinalizers(old.metadata, options.propagationPolicy))
+    const marked: StoredMeta =
+      metadata.deletionTimestamp === undefined
+        ? {
+            ...metadata,
+            ...(metadata.generation === undefined ? {} : { generation: metadata.generation + 1 }),
+            deletionTimestamp: this.#formatTime(target.nowMillis),
+            deletionGracePeriodSeconds: 0
+          }
+        : metadata
+    const next = type.strategy.markDeleted({ ...old, metadata: marked })
+    if (target.dryRun === true) return Result.succeed(next)
+    // Gone at once: the event shows the object as it was, not as one that is being deleted.
+    const immediate = (next.metadata.finalizers ?? []).length === 0 && type.strategy.releasable(next)
+    return Result.succeed(immediate ? this.storage.remove(target, old) : this.#settle(target, old, next))
+  }
+
+  #record(
+    request: Request,
+    verb: WriteVerb,
+    subresource: "status" | undefined,
+    at: { readonly namespace: string; readonly name: string },
+    old: StoredObject | undefined,
+    outcome: Outcome
+  ): Outcome {
+    if (request.dryRun === true) return outcome
+    const written = Result.isSuccess(outcome) ? outcome.success : undefined
+    this.writeLog.add({
+      timeMillis: request.nowMillis,
+      client: request.client,
+      verb,
+      subresource,
+      group: request.type.group,
+      kind: request.type.kind,
+      namespace: request.type.namespaced ? at.namespace : undefined,
+      name: written?.metadata.name ?? at.name,
+      uid: (written ?? old)?.metadata.uid,
+      revision: this.storage.revision,
+      outcome:
+        written === undefined
+          ? "refused"
+          : written.metadata.resourceVersion === old?.metadata.resourceVersion
+            ? "unchanged"
+            : "changed",
+      ...(Result.isFailure(outcome) ? { reason: outcome.failure.reason } : {})
+    })
+    return outcome
+  }
+}
+
+const apiVersion = (request: Request): string =>
+  request.type.group === "" ? request.version : `${request.type.group}/${request.version}`
+
+const uidMismatch = (asked: string, found: string): string =>
+  `the UID in the precondition (${asked}) does not match the UID in record (${found}). The object might have been deleted and then recreated`
+
+const NAMESPACE_MISMATCH = "the namespace of the provided object does not match the namespace sent on the request"
+
+/** Upstream's rule: a policy given now wins over finalizers set before; without one, what is there stays. */
+const deletionFinalizers = (metadata: StoredMeta, policy: PropagationPolicy | undefined): ReadonlyArray<string> => {
+  const before = metadata.finalizers ?? []
+  if (policy === undefined) return before
+  const others = before.filter((finalizer) => finalizer !== FINALIZER_ORPHAN && finalizer !== FINALIZER_FOREGROUND)
+  switch (policy) {
+    case "Background":
+      return others
+    case "Foreground":
+      return [...others, FINALIZER_FOREGROUND]
+    case "Orphan":
+      return [...others, FINALIZER_ORPHAN]
+  }
+}

@@ -1,0 +1,327 @@
+/**
+ * Owns the attached half of the in-memory driver: what one exec does with a decoded request. Admission against the
+ * tenancy record, starting or re-attaching to the detached half (Runner), telling its journal as event lines, and
+ * starting it again when it died. Does not own SSH: it writes to a Channel.
+ */
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Semaphore from "effect/Semaphore"
+import type { HostEvent, Refusal, Request, TenancyRecord } from "../../hosts/Protocol.ts"
+import type { DiskError } from "./Disk.ts"
+import type { Journal } from "./Journal.ts"
+import {
+  driverPath,
+  eventsOf,
+  faultPath,
+  isVerdict,
+  journalPath,
+  RUNS,
+  readJournal,
+  readTenancy,
+  runDir
+} from "./Journal.ts"
+import { residue } from "./Leftovers.ts"
+import { append, removeOurs, startRunner, sweep, writeTenancy } from "./Runner.ts"
+import { type HostParts, type JobRequest, othersOn } from "./StepProcess.ts"
+
+/** A follower starts a dead driver again this many times before it gives the call up. */
+export const MAX_RESUMES = 3
+/** An idle follower prints a heartbeat this often. */
+const HEARTBEAT = Duration.seconds(15)
+
+/** What the exec prints. A channel that is gone ends the process at its next line, as SIGPIPE does. */
+export interface Channel {
+  readonly print: (event: HostEvent) => Effect.Effect<void>
+  /** A line that says nothing, so that a follower whose channel is gone ends, and a stalled one is told apart. */
+  readonly beat: Effect.Effect<void>
+}
+
+type Admission =
+  | { readonly _tag: "Refused"; readonly refusal: Refusal }
+  /** Nothing of this claim is there: begin. `record`: the one that is overwritten. */
+  | { readonly _tag: "Fresh"; readonly record: TenancyRecord | undefined }
+  | { readonly _tag: "Known"; readonly record: TenancyRecord }
+  /** The tombstone is this claim's own. */
+  | { readonly _tag: "AlreadyClean" }
+
+const refused = (refusal: Refusal): Admission => ({ _tag: "Refused", refusal })
+
+/** The fence rules, apart from journals. */
+export const admit = (
+  request: Exclude<Request, { readonly verb: "inspect" }>,
+  record: TenancyRecord | undefined
+): Admission => {
+  if (record === undefined) return { _tag: "Fresh", record }
+  const { claim, fence } = request.tenant
+  const own = record.claim === claim
+  if (record.state === "free") {
+    if (own && request.verb === "clean") return { _tag: "AlreadyClean" }
+    if (fence > record.fence) return { _tag: "Fresh", record }
+    return refused(own ? { why: "released" } : { why: "fence", fence: record.fence })
+  }
+  if (!own) {
+    if (request.verb === "clean" && request.adopt === true) return { _tag: "Fresh", record }
+    return refused(record.state === "quarantined" ? { why: "quarantined", record } : { why: "foreign", record })
+  }
+  if (fence < record.fence) return refused({ why: "fence", fence: record.fence })
+  if (request.verb === "run" && record.state === "quarantined") return refused({ why: "quarantined", record })
+  // What a cleaning has begun to take away is not continued.
+  if (request.verb === "run" && record.state === "cleaning") return refused({ why: "released" })
+  return { _tag: "Known", record }
+}
+
+const tenantOfHost = (host: HostParts, request: JobRequest) => {
+  const { kernel } = host
+  const { claim, cluster, fence, machine } = request.tenant
+  return kernel.witness.tell(kernel.name, {
+    _tag: "Tenant",
+    claim,
+    machine,
+    cluster,
+    fence,
+    residue: residue(kernel, (one) => one !== claim && one !== ""),
+    alongside: othersOn(kernel, claim)
+  })
+}
+
+type Attached = Extract<HostEvent, { readonly _tag: "Attached" }>["how"]
+
+const driverAlive = (host: HostParts, request: JobRequest): boolean => {
+  const [pid, bootId] = (host.kernel.disk.readText(driverPath(request.tenant.claim, request.verb)) ?? "").split(" ")
+  return bootId !== undefined && host.kernel.alive(Number(pid), bootId)
+}
+
+const launch = Effect.fnUntraced(function* (host: HostParts, request: JobRequest): Effect.fn.Return<void, DiskError> {
+  const { kernel } = host
+  const { claim } = request.tenant
+  kernel.disk.remove(faultPath(claim, request.verb))
+  // Started and named in one go, as a driver that names itself before it does anything else.
+  yield* Effect.uninterruptible(
+    Effect.gen(function* () {
+      const driver = yield* startRunner(host, request)
+      yield* kernel.disk.write(driverPath(claim, request.verb), `${driver.pid} ${kernel.bootId()}`)
+    })
+  )
+})
+
+const begin = (host: HostParts, request: JobRequest) =>
+  append(host.kernel, journalPath(request.tenant.claim, request.verb), {
+    t: "begin",
+    attempt: request.attempt,
+    dataHash: request.verb === "run" ? request.dataHash : ""
+  })
+
+/** First tenancy of the claim: journal before record, so that a record without a journal always means a lost one. */
+const startFresh = Effect.fnUntraced(function* (
+  host: HostParts,
+  request: JobRequest
+): Effect.fn.Return<Attached, DiskError> {
+  const { kernel } = host
+  const { claim } = request.tenant
+  for (const path of kernel.disk.list(RUNS)) kernel.disk.remove(path)
+  yield* kernel.durably("request", kernel.disk.write(`${runDir(claim)}/request`, "request", { mode: "0600", claim }))
+  yield* begin(host, request)
+  // A cleaning takes over what it finds: only a bootstrap has a right to a clean host.
+  if (request.verb === "run") yield* tenantOfHost(host, request)
+  yield* writeTenancy(kernel, request, request.verb === "run" ? "running" : "cleaning")
+  yield* launch(host, request)
+  return "fresh"
+})
+
+const fate = (journal: Journal, attempt: number): "ended" | "open" | "retry" =>
+  journal.verdict === undefined
+    ? "open"
+    : journal.verdict.record.t === "succeeded" || attempt <= journal.attempt
+      ? "ended"
+      : "retry"
+
+const continueRun = Effect.fnUntraced(function* (
+  host: HostParts,
+  request: Extract<JobRequest, { readonly verb: "run" }>,
+  record: TenancyRecord
+): Effect.fn.Return<Attached | Refusal, DiskError> {
+  const { kernel } = host
+  const journal = readJournal(kernel.disk, journalPath(request.tenant.claim, "run"))
+  if (journal === undefined) return { why: "journal-lost" }
+  if (journal.dataHash !== request.dataHash) return { why: "data" }
+  const state = fate(journal, request.attempt)
+  const settled = journal.verdict?.record.t === "succeeded" ? "ready" : "failed"
+  if (state === "ended") {
+    if (record.fence < request.tenant.fence || record.state !== settled) yield* writeTenancy(kernel, request, settled)
+    return "ended"
+  }
+  if (record.fence < request.tenant.fence || record.state !== "running") yield* writeTenancy(kernel, request, "running")
+  if (state === "open" && driverAlive(host, request)) return "attached"
+  if (state === "retry" || request.attempt > journal.attempt) yield* begin(host, request)
+  yield* launch(host, request)
+  return "resumed"
+})
+
+const continueClean = Effect.fnUntraced(function* (
+  host: HostParts,
+  request: Extract<JobRequest, { readonly verb: "clean" }>,
+  record: TenancyRecord
+): Effect.fn.Return<Attached | Refusal, DiskError> {
+  const { kernel } = host
+  const { claim } = request.tenant
+  const path = journalPath(claim, "clean")
+  const journal = record.state === "cleaning" ? readJournal(kernel.disk, path) : undefined
+  if (journal !== undefined && driverAlive(host, request)) {
+    if (record.fence < request.tenant.fence) yield* writeTenancy(kernel, request, "cleaning")
+    return "attached"
+  }
+  if (journal !== undefined && fate(journal, request.attempt) === "ended") return "ended"
+  if (record.state !== "cleaning" || record.fence < request.tenant.fence)
+    yield* writeTenancy(kernel, request, "cleaning")
+  yield* sweep(kernel, claim, undefined)
+  const resumes = journal !== undefined && journal.verdict === undefined && journal.attempt === request.attempt
+  if (!resumes) {
+    kernel.disk.remove(path)
+    yield* begin(host, request)
+  }
+  yield* launch(host, request)
+  return resumes ? "resumed" : "fresh"
+})
+
+/** Everything that decides and writes, under the host's lock. */
+const attach = Effect.fnUntraced(function* (
+  host: HostParts,
+  request: JobRequest
+): Effect.fn.Return<Attached | Refusal | "clean", DiskError> {
+  const { kernel } = host
+  const admission = admit(request, readTenancy(kernel.disk))
+  switch (admission._tag) {
+    case "Refused":
+      return admission.refusal
+    case "AlreadyClean":
+      removeOurs(kernel)
+      return "clean"
+    case "Fresh": {
+      const before = admission.record
+      if (before !== undefined && before.state !== "free") yield* sweep(kernel, before.claim, undefined)
+      return yield* startFresh(host, request)
+    }
+    case "Known":
+      return request.verb === "run"
+        ? yield* continueRun(host, request, admission.record)
+        : yield* continueClean(host, request, admission.record)
+  }
+})
+
+type Told = "verdict" | "cleaned" | "dead" | "gone"
+
+/** Tells the journal from `from` on, until a verdict stands or its driver is dead. */
+const tellJournal = Effect.fnUntraced(function* (
+  host: HostParts,
+  request: JobRequest,
+  channel: Channel,
+  from: { at: number }
+) {
+  const { kernel } = host
+  const { claim } = request.tenant
+  const path = journalPath(claim, request.verb)
+  const pending: Array<HostEvent> = []
+  let end: Told | undefined
+  const look = (): void => {
+    if (end !== undefined) return
+    const journal = readJournal(kernel.disk, path)
+    const tenancy = readTenancy(kernel.disk)
+    if (journal === undefined) {
+      end = request.verb === "clean" && tenancy?.claim === claim && tenancy.state === "free" ? "cleaned" : "gone"
+      return
+    }
+    for (const [index, record] of journal.records.entries()) {
+      if (index < from.at) continue
+      if (!isVerdict(record)) pending.push(...eventsOf(record))
+      else if (index === journal.verdict?.at) {
+        pending.push(...eventsOf(record))
+        end = "verdict"
+      }
+      from.at = index + 1
+    }
+    if (end === undefined && request.verb === "clean" && tenancy?.claim === claim && tenancy.state === "free")
+      end = "cleaned"
+  }
+  const wake = { latch: Deferred.makeUnsafe<void>() }
+  const listener = (): void => {
+    look()
+    if (end !== undefined || pending.length > 0) Deferred.doneUnsafe(wake.latch, Effect.void)
+  }
+  const [pid = "0"] = (kernel.disk.readText(driverPath(claim, request.verb)) ?? "").split(" ")
+  const unsubscribe = kernel.disk.subscribe(listener)
+  return yield* Effect.gen(function* () {
+    listener()
+    for (;;) {
+      while (pending.length > 0) {
+        const event = pending.shift()
+        if (event !== undefined) yield* channel.print(event)
+      }
+      if (end !== undefined) return end
+      if (!driverAlive(host, request)) return "dead"
+      wake.latch = Deferred.makeUnsafe<void>()
+      listener()
+      const beat = Effect.andThen(Effect.sleep(HEARTBEAT), channel.beat)
+      yield* Effect.raceAllFirst([Deferred.await(wake.latch), kernel.waitFor(Number(pid)), beat])
+      listener()
+    }
+  }).pipe(Effect.ensuring(Effect.sync(unsubscribe)))
+})
+
+const isRefusal = (value: Attached | Refusal | "clean"): value is Refusal => typeof value === "object"
+
+const follow = Effect.fnUntraced(function* (
+  host: HostParts,
+  lock: Semaphore.Semaphore,
+  request: JobRequest,
+  channel: Channel
+): Effect.fn.Return<void, DiskError> {
+  const told = { at: 0 }
+  for (let resumes = 0; resumes <= MAX_RESUMES; resumes += 1) {
+    const how = yield* lock.withPermits(1)(attach(host, request))
+    if (isRefusal(how)) return yield* channel.print({ _tag: "Refused", refusal: how })
+    if (how === "clean") return yield* channel.print({ _tag: "Cleaned" })
+    yield* channel.print({ _tag: "Attached", how })
+    const end = yield* tellJournal(host, request, channel, told)
+    if (end === "verdict") return
+    if (end === "cleaned") return yield* channel.print({ _tag: "Cleaned" })
+    const fault = host.kernel.disk.readText(faultPath(request.tenant.claim, request.verb))
+    if (fault !== undefined) return yield* channel.print({ _tag: "DriverError", detail: fault })
+  }
+  yield* channel.print({ _tag: "DriverError", detail: `the driver died ${MAX_RESUMES + 1} times in one call` })
+})
+
+const quarantine = Effect.fnUntraced(function* (
+  host: HostParts,
+  request: Extract<Request, { readonly verb: "quarantine" }>,
+  channel: Channel
+): Effect.fn.Return<void, DiskError> {
+  const admission = admit(request, readTenancy(host.kernel.disk))
+  if (admission._tag === "Refused") return yield* channel.print({ _tag: "Refused", refusal: admission.refusal })
+  yield* writeTenancy(host.kernel, request, "quarantined")
+  yield* channel.print({ _tag: "Tenancy", record: readTenancy(host.kernel.disk) })
+})
+
+/** One exec of the driver, as root unless `uid` says otherwise. */
+export const serve = (
+  host: HostParts,
+  lock: Semaphore.Semaphore,
+  request: Request,
+  channel: Channel,
+  uid: number
+): Effect.Effect<void> => {
+  const { kernel } = host
+  const served = Effect.gen(function* () {
+    if (request.verb === "inspect") {
+      const { serviceManager } = kernel
+      yield* channel.print({ _tag: "Facts", bootId: kernel.bootId(), serviceManager, hostname: kernel.name, uid })
+      return yield* channel.print({ _tag: "Tenancy", record: readTenancy(kernel.disk) })
+    }
+    if (uid !== 0) {
+      return yield* channel.print({ _tag: "Refused", refusal: { why: "unsupported", detail: "not root" } })
+    }
+    if (request.verb === "quarantine") return yield* lock.withPermits(1)(quarantine(host, request, channel))
+    return yield* follow(host, lock, request, channel)
+  })
+  return served.pipe(Effect.catchTag("DiskError", ({ detail }) => channel.print({ _tag: "DriverError", detail })))
+}

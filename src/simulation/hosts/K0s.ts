@@ -1,0 +1,138 @@
+/**
+ * Owns the stand-in k0s of a simulated host: its binary, service and data directory, what install, start, stop and
+ * reset do to them, and its authentication to the workload cluster with its token file. Does not own that cluster:
+ * whoever simulates it passes `K0sWorld` in, and only what it lets in becomes a Node.
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type { DiskError } from "./Disk.ts"
+import type { Kernel } from "./Kernel.ts"
+
+export const K0S_DATA = "/var/lib/k0s"
+/** Written by the kubelet once the API server let it in. */
+export const KUBELET_CONF = `${K0S_DATA}/kubelet.conf`
+const ADMITTED = `${K0S_DATA}/admitted`
+/** k0s asks again this often while it is not let in. */
+const RETRY = Duration.seconds(10)
+/** `wait for k0s` gives up after this; the real script's bound is of the same size. */
+export const REGISTRATION_WAIT = Duration.minutes(5)
+
+export interface K0sStart {
+  /** Name of the simulated host. */
+  readonly host: string
+  readonly role: "worker" | "controller"
+  /** The token file's text as it is at this moment; undefined when there is none. */
+  readonly token: string | undefined
+  /** Everything that stood after `k0s install`, unquoted. */
+  readonly arguments: string
+  readonly claim: string
+}
+
+export interface K0sWorld {
+  /** True: let in (for a worker: a Node exists now). Asked again after a while when false. */
+  readonly started: (start: K0sStart) => Effect.Effect<boolean>
+  readonly stopped: (host: string) => Effect.Effect<void>
+}
+
+export const openWorld: K0sWorld = { started: () => Effect.succeed(true), stopped: () => Effect.void }
+
+export interface K0s {
+  /** `k0s <arguments>` on behalf of a claim; the exit code. */
+  readonly command: (
+    claim: string,
+    words: ReadonlyArray<string>,
+    stderr: (text: string) => void
+  ) => Effect.Effect<number, DiskError>
+  readonly waitUntilAdmitted: Effect.Effect<boolean>
+  readonly running: () => boolean
+}
+
+const serviceFile = (kernel: Kernel, role: string): string =>
+  kernel.serviceManager === "systemd" ? `/etc/systemd/system/k0s${role}.service` : `/etc/init.d/k0s${role}`
+const ROLES = ["worker", "controller"] as const
+
+export const makeK0s = (kernel: Kernel, world: K0sWorld): K0s => {
+  const { disk } = kernel
+  const installed = (): ReadonlyArray<"worker" | "controller"> =>
+    ROLES.filter((role) => disk.exists(serviceFile(kernel, role)))
+  const running = (): boolean => kernel.processes().some((process) => process.comm === "k0s")
+
+  const daemon = (role: "worker" | "controller", claim: string, args: string): Effect.Effect<void> => {
+    const tokenFile = /--token-file[= ](\S+)/.exec(args)?.[1]
+    const once = Effect.gen(function* () {
+      const token = tokenFile === undefined ? undefined : disk.readText(tokenFile)
+      // k0s keeps what it got the first time: a service that restarts after a reboot needs no token.
+      if (disk.exists(ADMITTED)) return true
+      return yield* world.started({ host: kernel.name, role, token, arguments: args, claim })
+    })
+    return Effect.gen(function* () {
+      while (!(yield* once)) yield* Effect.sleep(RETRY)
+      yield* disk.write(KUBELET_CONF, "kubelet\n", { via: "step", claim }).pipe(Effect.ignore)
+      yield* disk.write(ADMITTED, "", { via: "step", claim }).pipe(Effect.ignore)
+      return yield* Effect.never
+    })
+  }
+
+  const launch = Effect.fnUntraced(function* (role: "worker" | "controller") {
+    const file = serviceFile(kernel, role)
+    const claim = disk.entry(file)?.claim ?? ""
+    const args = disk.readText(file) ?? ""
+    yield* disk.write(`${K0S_DATA}/started`, "", { via: "step", claim })
+    yield* kernel.spawn({ comm: "k0s", role: "service" }, () => daemon(role, claim, args))
+  })
+
+  // The service is enabled by `k0s start`; it comes back after every boot.
+  kernel.onBoot(
+    Effect.gen(function* () {
+      for (const role of installed()) if (disk.exists(`${K0S_DATA}/started`)) yield* launch(role).pipe(Effect.ignore)
+    })
+  )
+
+  const command: K0s["command"] = Effect.fnUntraced(function* (claim, words, stderr) {
+    const [verb, role] = words
+    switch (verb) {
+      case "install": {
+        if (role !== "worker" && role !== "controller") return 1
+        if (installed().length > 0 && !words.includes("--force")) {
+          stderr("Error: failed to install service: Init already exists\n")
+          return 1
+        }
+        yield* disk.write(serviceFile(kernel, role), words.slice(1).join(" "), { via: "step", claim, mode: "0644" })
+        return 0
+      }
+      case "start": {
+        const [first] = installed()
+        if (first === undefined) {
+          stderr("Error: failed to start service: not installed\n")
+          return 1
+        }
+        if (!running()) yield* launch(first)
+        return 0
+      }
+      case "stop":
+        yield* kernel.kill((process) => process.comm === "k0s")
+        yield* world.stopped(kernel.name)
+        return 0
+      case "reset":
+        if (running()) {
+          stderr("Error: k0s seems to be running! please stop k0s before reset\n")
+          return 1
+        }
+        for (const path of [K0S_DATA, "/run/k0s", ...ROLES.map((one) => serviceFile(kernel, one))]) disk.remove(path)
+        return 0
+      case "etcd":
+        return 0
+      default:
+        stderr(`Error: unknown command ${verb}\n`)
+        return 1
+    }
+  })
+
+  return {
+    command,
+    running,
+    waitUntilAdmitted: disk
+      .until(() => disk.exists(KUBELET_CONF))
+      .pipe(Effect.as(true), Effect.timeoutOrElse({ duration: REGISTRATION_WAIT, orElse: () => Effect.succeed(false) }))
+  }
+}

@@ -1,0 +1,51 @@
+/**
+ * Owns what counts as left behind on a simulated host: what the driver's verification finds (as the shell driver
+ * would), and what the witness knows beyond that. Does not own removing it.
+ */
+import { SENTINEL } from "../../hosts/Protocol.ts"
+import { K0S_DATA } from "./K0s.ts"
+import type { Kernel } from "./Kernel.ts"
+
+const k0sServices = ["worker", "controller"].flatMap((role) => [
+  `/etc/systemd/system/k0s${role}.service`,
+  `/etc/init.d/k0s${role}`
+])
+
+/** What is still there of k0s, of the given paths, and of the claim's processes. */
+export const leftovers = (
+  kernel: Kernel,
+  claim: string,
+  k0s: boolean,
+  paths: ReadonlyArray<string>
+): ReadonlyArray<string> => [
+  ...(k0s
+    ? [
+        ...kernel
+          .processes()
+          .filter((process) => process.comm === "k0s")
+          .map((process) => `process ${process.pid} k0s`),
+        ...[...k0sServices, K0S_DATA].filter((path) => kernel.disk.exists(path))
+      ]
+    : []),
+  ...[...new Set([...paths, SENTINEL])].filter((path) => kernel.disk.exists(path)),
+  ...kernel
+    .processes()
+    .filter((process) => process.claim === claim && (process.role === "daemon" || process.role === "step"))
+    .filter((process) => !(k0s && process.comm === "k0s"))
+    .map((process) => `process ${process.pid} ${process.comm}`)
+]
+
+/** The witness's own view of what a tenant left: knows who wrote each file, which no driver does. */
+export const residue = (kernel: Kernel, mine: (claim: string) => boolean): ReadonlyArray<string> => {
+  const found = leftovers(kernel, "", true, []).filter(
+    (what) => what !== SENTINEL || mine(kernel.disk.entry(SENTINEL)?.claim ?? "")
+  )
+  const files = kernel.disk
+    .list("/")
+    .filter((path) => kernel.disk.entry(path)?.via === "file" && mine(kernel.disk.entry(path)?.claim ?? ""))
+  const processes = kernel
+    .processes()
+    .filter(({ claim, role }) => claim !== undefined && mine(claim) && (role === "step" || role === "daemon"))
+    .map(({ comm, pid }) => `process ${pid} ${comm}`)
+  return [...new Set([...found, ...files, ...processes])]
+}

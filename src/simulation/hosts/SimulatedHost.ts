@@ -1,0 +1,231 @@
+/**
+ * Owns one host in memory: accounts, reachability, disk, processes, steps, and what a test does to it (power, cable,
+ * disk, SIGKILL). It answers exec as sshd and the driver would. Does not own addresses nor the client side of SSH
+ * (SimulatedHosts).
+ */
+
+import type * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Queue from "effect/Queue"
+import * as Result from "effect/Result"
+import type * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
+import type { HostEvent, ServiceManager, TenancyRecord } from "../../hosts/Protocol.ts"
+import { encodeEvent, requestOf } from "../../hosts/Wire.ts"
+import type { SshExit } from "../../ssh/SshClient.ts"
+import type { SshError } from "../../ssh/SshError.ts"
+import type { Witness } from "../Witness.ts"
+import type { Account } from "./Accounts.ts"
+import { root, SIMULATED_KEY } from "./Accounts.ts"
+import { type Disk, makeDisk } from "./Disk.ts"
+import { serve } from "./Driver.ts"
+import { readTenancy } from "./Journal.ts"
+import { type K0sWorld, makeK0s, openWorld } from "./K0s.ts"
+import { type Kernel, makeKernel } from "./Kernel.ts"
+import { residue } from "./Leftovers.ts"
+import { makeStepRunner, type StepBehaviour, type StepMatcher } from "./StepRunner.ts"
+import type { Millis } from "./Time.ts"
+
+/** `refusing`: nothing listens; `blackholed`: no answer at all; `mute`: connects, and never answers an exec. */
+export type Reachability = "up" | "refusing" | "blackholed" | "mute"
+
+export interface HostOptions {
+  /** Also the hostname, and the host's name in the witness. Absent: the address. */
+  readonly name?: string
+  readonly address: string
+  /** Absent: 22. */
+  readonly port?: number
+  /** Absent: root with SIMULATED_KEY. */
+  readonly accounts?: Readonly<Record<string, Account>>
+  readonly serviceManager?: ServiceManager
+  /** Files it comes with. */
+  readonly image?: Readonly<Record<string, string>>
+  /** Time a connect takes. Absent: none. */
+  readonly connectDelay?: Millis
+  /** Time of a step that neither a test nor MiniShell knows. Absent: none. */
+  readonly stepDuration?: Millis
+  /** Time of each durable write of the driver. Absent: none. */
+  readonly writeLatency?: Millis
+  readonly k0s?: K0sWorld
+}
+
+/** The far end of one exec's channel. */
+export interface HostChannel {
+  readonly stdout: Queue.Queue<Uint8Array, SshError | Cause.Done>
+  readonly stderr: Queue.Queue<Uint8Array, SshError | Cause.Done>
+  readonly exit: Deferred.Deferred<SshExit, SshError>
+  /** Done when nobody reads any more: the next write gets SIGPIPE. */
+  readonly closed: Deferred.Deferred<void>
+}
+
+/** A live connection as the host sees it; `lose` ends it with an error at the client, and leaves processes alone. */
+export interface HostConnection {
+  readonly user: string
+  readonly lose: (message: string) => Effect.Effect<void>
+}
+
+export interface SimulatedHost {
+  readonly name: string
+  readonly address: string
+  readonly port: number
+  readonly kernel: Kernel
+  readonly disk: Disk
+  readonly accounts: Map<string, Account>
+  readonly hostKey: () => string
+  /** A new host key, as after a reinstallation. */
+  readonly rotateHostKey: () => void
+  readonly connectDelay: Millis
+  readonly reachability: () => Reachability
+  readonly setReachability: (how: Reachability) => void
+  readonly connections: Set<HostConnection>
+  readonly connectsSeen: () => number
+  readonly countConnect: () => void
+  /** What sshd does with an exec. */
+  readonly exec: (user: string, command: string, stdin: Uint8Array, channel: HostChannel) => Effect.Effect<void>
+
+  /** The latest word counts first; see StepBehaviour. */
+  readonly script: (matcher: StepMatcher, behaviour: StepBehaviour) => void
+  readonly tenancy: () => TenancyRecord | undefined
+  /** What any tenant left here, by the witness's knowledge. */
+  readonly residue: () => ReadonlyArray<string>
+  readonly k0sRunning: () => boolean
+  readonly loseConnections: Effect.Effect<void>
+  /** SIGKILL to the detached driver; the step that runs lives on, orphaned. */
+  readonly killDriver: Effect.Effect<number>
+  readonly killFollowers: Effect.Effect<number>
+  /** SIGKILL to the step that runs. */
+  readonly killStep: Effect.Effect<number>
+  readonly powerOff: Effect.Effect<void>
+  readonly powerOn: Effect.Effect<void>
+  readonly reboot: Effect.Effect<void>
+  /** Power off, a fresh disk, a new host key, power on. */
+  readonly reimage: Effect.Effect<void>
+}
+
+const encoder = new TextEncoder()
+
+const finish = (channel: HostChannel, exit: SshExit): Effect.Effect<void> =>
+  Effect.sync(() => {
+    Queue.endUnsafe(channel.stdout)
+    Queue.endUnsafe(channel.stderr)
+    Deferred.doneUnsafe(channel.exit, Exit.succeed(exit))
+  })
+
+/** Writes a line; a writer whose channel is gone ends there, as by SIGPIPE. */
+const write = (channel: HostChannel, queue: HostChannel["stdout"], line: string): Effect.Effect<void> =>
+  Effect.gen(function* () {
+    if (Deferred.isDoneUnsafe(channel.closed)) return yield* Effect.interrupt
+    const offered = Queue.offer(queue, encoder.encode(`${line}\n`)).pipe(Effect.as(true))
+    const gone = Deferred.await(channel.closed).pipe(Effect.as(false))
+    if (!(yield* Effect.raceFirst(offered, gone))) return yield* Effect.interrupt
+  })
+
+export const makeSimulatedHost = Effect.fnUntraced(function* (
+  options: HostOptions,
+  index: number,
+  witness: Witness
+): Effect.fn.Return<SimulatedHost, never, Scope.Scope> {
+  const port = options.port ?? 22
+  const name = options.name ?? (port === 22 ? options.address : `${options.address}:${port}`)
+  const disk = makeDisk(options.image)
+  const kernel = yield* makeKernel({
+    name,
+    index,
+    disk,
+    witness,
+    serviceManager: options.serviceManager ?? "systemd",
+    writeLatency: options.writeLatency ?? 0
+  })
+  const k0s = makeK0s(kernel, options.k0s ?? openWorld)
+  const scripted = makeStepRunner({ stepDuration: options.stepDuration ?? 0, k0s })
+  const parts = { kernel, steps: scripted.run, k0s }
+  const lock = Semaphore.makeUnsafe(1)
+  const accounts = new Map(Object.entries(options.accounts ?? { root: root(SIMULATED_KEY) }))
+  const connections = new Set<HostConnection>()
+  let reachability: Reachability = "up"
+  let keys = 0
+  let connects = 0
+
+  const driver = (stdin: Uint8Array, channel: HostChannel, uid: number) => {
+    const request = requestOf(stdin)
+    if (Result.isFailure(request)) {
+      return write(channel, channel.stderr, `simulated host: ${request.failure.message}`).pipe(
+        Effect.andThen(finish(channel, { code: 127 }))
+      )
+    }
+    const print = (event: HostEvent) => write(channel, channel.stdout, encodeEvent(event))
+    const beat = write(channel, channel.stdout, "machinist Heartbeat")
+    return serve(parts, lock, request.success, { print, beat }, uid).pipe(Effect.andThen(finish(channel, { code: 0 })))
+  }
+
+  const exec: SimulatedHost["exec"] = (user, command, stdin, channel) => {
+    const account = accounts.get(user)
+    const sudo = command.startsWith("sudo ")
+    const body =
+      sudo && account?.sudo.allowed === false
+        ? write(channel, channel.stderr, account.sudo.refusal).pipe(Effect.andThen(finish(channel, { code: 1 })))
+        : driver(stdin, channel, sudo ? 0 : (account?.uid ?? 0))
+    return kernel
+      .spawn(
+        { comm: "sh", role: "follower" },
+        () => body,
+        (exit) => {
+          if (Exit.isSuccess(exit)) return
+          Queue.endUnsafe(channel.stdout)
+          Queue.endUnsafe(channel.stderr)
+          Deferred.doneUnsafe<SshExit, SshError>(channel.exit, Exit.succeed({ signal: "KILL" }))
+        }
+      )
+      .pipe(Effect.asVoid)
+  }
+
+  const loseAll = (message: string) =>
+    Effect.gen(function* () {
+      for (const connection of [...connections]) yield* connection.lose(message)
+    })
+  const powerOff = Effect.andThen(kernel.powerOff, loseAll("the host lost power"))
+
+  return {
+    name,
+    address: options.address,
+    port,
+    kernel,
+    disk,
+    accounts,
+    hostKey: () => `SHA256:simulated+${name}+${keys}`,
+    rotateHostKey: () => {
+      keys += 1
+    },
+    connectDelay: options.connectDelay ?? 0,
+    reachability: () => (kernel.poweredOn() ? reachability : "blackholed"),
+    setReachability: (how) => {
+      reachability = how
+    },
+    connections,
+    connectsSeen: () => connects,
+    countConnect: () => {
+      connects += 1
+    },
+    exec,
+    script: scripted.script,
+    tenancy: () => readTenancy(disk),
+    residue: () => residue(kernel, (claim) => claim !== ""),
+    k0sRunning: k0s.running,
+    loseConnections: loseAll("the connection was reset"),
+    killDriver: kernel.kill((process) => process.role === "runner"),
+    killFollowers: kernel.kill((process) => process.role === "follower"),
+    killStep: kernel.kill((process) => process.role === "step"),
+    powerOff,
+    powerOn: kernel.powerOn,
+    reboot: Effect.andThen(powerOff, kernel.powerOn),
+    reimage: Effect.gen(function* () {
+      yield* powerOff
+      disk.reimage()
+      keys += 1
+      yield* witness.tell(name, { _tag: "Reimaged" })
+      yield* kernel.powerOn
+    })
+  }
+})

@@ -1,0 +1,206 @@
+/**
+ * Owns what a step does on a simulated host without a shell: behaviours scripted by a test, the steps of our own
+ * bootstrap and cleaning recognised by name (`# step: NAME`), scripts of a few known commands (MiniShell), and success
+ * for everything else. Does not own when a step runs, nor its record (Driver).
+ */
+import * as Effect from "effect/Effect"
+import type { RunStep } from "../../hosts/Protocol.ts"
+import { SENTINEL } from "../../hosts/Protocol.ts"
+import type { DiskError } from "./Disk.ts"
+import type { K0s } from "./K0s.ts"
+import type { Kernel } from "./Kernel.ts"
+import { interpret, parse } from "./MiniShell.ts"
+import { type Millis, pass } from "./Time.ts"
+
+export interface StepContext {
+  readonly kernel: Kernel
+  /** The step's own process. */
+  readonly pid: number
+  readonly claim: string
+  readonly verb: "run" | "clean"
+  readonly index: number
+  readonly step: RunStep
+  readonly workingDir: string
+  readonly stdout: (bytes: number) => void
+  readonly stderr: (text: string) => void
+  /** `k0s <words>`; exit code. */
+  readonly k0s: (words: ReadonlyArray<string>) => Effect.Effect<number, DiskError>
+}
+
+/** What a scripted step does, in this order. Everything is optional; nothing at all is an immediate success. */
+export interface StepBehaviour {
+  readonly duration?: Millis
+  /** Never ends by itself. */
+  readonly hang?: boolean
+  /** Paths that appear. */
+  readonly creates?: ReadonlyArray<string>
+  /** Paths that go. */
+  readonly removes?: ReadonlyArray<string>
+  /** Daemons that stay behind, tagged with the claim as the real environment would be. */
+  readonly daemons?: ReadonlyArray<string>
+  /** Anything else: reads the disk, calls a simulated cluster. */
+  readonly effect?: (context: StepContext) => Effect.Effect<void>
+  readonly stderr?: string
+  /** Absent: 0. */
+  readonly exitCode?: number
+  /** Only the first `times` executions behave so; then the next match, or the default, counts. */
+  readonly times?: number
+}
+
+/** By name (exactly, as in the step or its `# step:` line), by pattern over the name, or by anything. */
+export type StepMatcher = string | RegExp | ((step: RunStep, index: number) => boolean)
+
+export type StepRunner = (context: StepContext) => Effect.Effect<number>
+
+export interface StepRunnerOptions {
+  /** Time a step takes that nothing else says anything about. */
+  readonly stepDuration: Millis
+  readonly k0s: K0s
+}
+
+export interface ScriptedSteps {
+  readonly run: StepRunner
+  readonly script: (matcher: StepMatcher, behaviour: StepBehaviour) => void
+}
+
+const NAMES = /^# step: (.+)$/gm
+
+/** Names of a step: the one the request gives, and those its script carries (several when run as one script). */
+export const namesOf = (step: RunStep): ReadonlyArray<string> => [
+  step.name,
+  ...[...step.script.matchAll(NAMES)].flatMap(([, name]) =>
+    name === undefined || name === step.name ? [] : [name.trim()]
+  )
+]
+
+const orNoSpace = (context: StepContext, effect: Effect.Effect<number, DiskError>): Effect.Effect<number> =>
+  effect.pipe(
+    Effect.catchTag("DiskError", (error) =>
+      Effect.sync(() => {
+        context.stderr(`${error.detail}\n`)
+        return 1
+      })
+    )
+  )
+
+const behave = (context: StepContext, behaviour: StepBehaviour): Effect.Effect<number> =>
+  orNoSpace(
+    context,
+    Effect.gen(function* () {
+      const { disk } = context.kernel
+      if (behaviour.duration !== undefined) yield* pass(behaviour.duration)
+      if (behaviour.hang === true) yield* Effect.never
+      for (const path of behaviour.creates ?? []) yield* disk.write(path, "", { via: "step", claim: context.claim })
+      for (const path of behaviour.removes ?? []) disk.remove(path)
+      for (const comm of behaviour.daemons ?? []) {
+        yield* context.kernel.spawn(
+          { comm, role: "daemon", claim: context.claim, step: `${context.verb}.${context.index}` },
+          () => Effect.never
+        )
+      }
+      if (behaviour.effect !== undefined) yield* behaviour.effect(context)
+      if (behaviour.stderr !== undefined) context.stderr(behaviour.stderr)
+      return behaviour.exitCode ?? 0
+    })
+  )
+
+const unquote = (text: string): string => text.replaceAll(/["']/g, "")
+const joinLines = (script: string): string => script.replaceAll(/\\\n/g, " ")
+
+/** Where the script keeps k0s: what it installs to, or calls. */
+const k0sPath = (script: string): string => {
+  const dir = /K0S_INSTALL_PATH=(\S+)/.exec(unquote(script))?.[1]
+  return dir === undefined ? (/(\/[\w./-]+\/k0s)\b/.exec(unquote(script))?.[1] ?? "/usr/local/bin/k0s") : `${dir}/k0s`
+}
+
+const install = (context: StepContext, script: string): Effect.Effect<number, DiskError> => {
+  const line = /k0s['"]? install ((?:worker|controller)[^\n]*)/.exec(joinLines(script))?.[1] ?? "worker"
+  return context.k0s(["install", ...unquote(line).split(/\s+/)])
+}
+
+const NAMED: Readonly<
+  Record<string, (context: StepContext, script: string, k0s: K0s) => Effect.Effect<number, DiskError>>
+> = {
+  "download k0s": (context, script) =>
+    Effect.as(
+      context.kernel.disk.write(k0sPath(script), "stand-in k0s\n", { via: "step", claim: context.claim, mode: "0755" }),
+      0
+    ),
+  "install k0s": install,
+  "start k0s": (context) => context.k0s(["start"]),
+  "wait for k0s": (context, _, k0s) =>
+    Effect.map(k0s.waitUntilAdmitted, (admitted) => {
+      if (!admitted) context.stderr("k0s did not register the node in time\n")
+      return admitted ? 0 : 1
+    }),
+  "wait for node": () => Effect.succeed(0),
+  "link kubeconfig": () => Effect.succeed(0),
+  "mark success": (context) =>
+    Effect.as(context.kernel.disk.write(SENTINEL, "success\n", { via: "step", claim: context.claim }), 0),
+  "leave etcd": () => Effect.succeed(0),
+  "stop k0s": (context) => context.k0s(["stop"]),
+  "reset k0s": (context) => context.k0s(["reset"])
+}
+
+const makesSentinel = (script: string): boolean =>
+  script.includes(SENTINEL) && /\b(touch|echo|printf|install)\b|>\s*['"]?\/run\/cluster-api/.test(script)
+
+/** Splits a script that carries several `# step:` lines into them, for `commandsAsScript`. */
+const sections = (step: RunStep): ReadonlyArray<{ readonly name: string; readonly text: string }> => {
+  const marks = [...step.script.matchAll(NAMES)]
+  if (marks.length < 2) return [{ name: namesOf(step).find((name) => name in NAMED) ?? step.name, text: step.script }]
+  return marks.map((mark, i) => ({
+    name: (mark[1] ?? "").trim(),
+    text: step.script.slice(mark.index, marks[i + 1]?.index)
+  }))
+}
+
+export const makeStepRunner = (options: StepRunnerOptions): ScriptedSteps => {
+  const scripted: Array<{ readonly matcher: StepMatcher; readonly behaviour: StepBehaviour; left: number }> = []
+  const matches = (matcher: StepMatcher, step: RunStep, index: number): boolean =>
+    typeof matcher === "function"
+      ? matcher(step, index)
+      : namesOf(step).some((name) => (typeof matcher === "string" ? name === matcher : matcher.test(name)))
+  const section = Effect.fnUntraced(function* (
+    context: StepContext,
+    { name, text }: { readonly name: string; readonly text: string }
+  ): Effect.fn.Return<number, DiskError> {
+    const named = NAMED[name]
+    if (named !== undefined) {
+      yield* pass(options.stepDuration)
+      return yield* named(context, text, options.k0s)
+    }
+    const script = parse(text)
+    if (script !== undefined) return yield* interpret(context, script)
+    yield* pass(options.stepDuration)
+    if (makesSentinel(text)) {
+      yield* context.kernel.disk.write(SENTINEL, "success\n", { via: "step", claim: context.claim })
+    }
+    return 0
+  })
+  const run: StepRunner = (context) =>
+    Effect.suspend(() => {
+      const found = scripted.find(({ left, matcher }) => left > 0 && matches(matcher, context.step, context.index))
+      if (found !== undefined) {
+        found.left -= 1
+        return behave(context, found.behaviour)
+      }
+      return orNoSpace(
+        context,
+        Effect.gen(function* () {
+          for (const part of sections(context.step)) {
+            const code = yield* section(context, part)
+            if (code !== 0) return code
+          }
+          return 0
+        })
+      )
+    })
+  return {
+    run,
+    script: (matcher, behaviour) => {
+      // The latest word counts first.
+      scripted.unshift({ matcher, behaviour, left: behaviour.times ?? Number.POSITIVE_INFINITY })
+    }
+  }
+}

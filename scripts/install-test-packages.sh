@@ -3,7 +3,7 @@
 # does nothing when everything is there. Starts no service.
 set -eu
 
-PACKAGES="openssh-server openssh-client sudo iproute2 util-linux procps systemd dbus libpam-systemd busybox-static curl ca-certificates etcd-server"
+PACKAGES="openssh-server openssh-client sudo iproute2 util-linux procps systemd dbus libpam-systemd busybox-static curl openssl ca-certificates etcd-server"
 
 say() { echo "install-test-packages: $*" >&2; }
 

@@ -14,3 +14,13 @@ export const firstMissing: (
   installed: Lock,
   platform: { readonly os: string; readonly cpu: string }
 ) => string | undefined
+export interface Outcome {
+  readonly code: number
+  readonly timedOut: boolean
+  readonly interrupted: boolean
+}
+export const run: (
+  command: string,
+  args: ReadonlyArray<string>,
+  options: { readonly env: NodeJS.ProcessEnv; readonly limitMillis?: number; readonly stdio?: "inherit" | "ignore" }
+) => Promise<Outcome>

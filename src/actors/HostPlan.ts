@@ -12,6 +12,7 @@ import * as Names from "../api/Names.ts"
 import { HOST_DEFAULTS, type RemoteMachine } from "../api/RemoteMachine.ts"
 import type { Payload } from "../domain/bootstrap/Payload.ts"
 import { commandsAsScript } from "../domain/bootstrap/Payload.ts"
+import { payloadSecrets } from "../domain/bootstrap/Secrets.ts"
 import type { Claim, RunRecord } from "../domain/Claim.ts"
 import { cleaning, installFacts } from "../domain/Cleaning.ts"
 import { parseCloudConfig } from "../domain/CloudConfig.ts"
@@ -109,14 +110,10 @@ export const bootstrap = Effect.fnUntraced(function* (
     )
   const parsed = parseCloudConfig(data)
   if (Result.isFailure(parsed)) return yield* Effect.fail(invalid(parsed.failure.message))
-  const decoder = new TextDecoder()
-  const secrets = parsed.success.files
-    .filter((file) => /^0?[0-7]00$/.test(file.mode))
-    .map((file) => decoder.decode(file.content))
   return {
     payload: parsed.success,
     dataHash: createHash("sha256").update(format).update("\0").update(data).digest("hex"),
-    redact: redactor(secrets)
+    redact: redactor(payloadSecrets(parsed.success))
   }
 })
 
@@ -178,7 +175,8 @@ export const cleanRequest = (machine: RemoteMachine, who: Tenant, run: RunRecord
     tenant: who,
     attempt,
     workingDir: machine.spec.workingDir ?? HOST_DEFAULTS.workingDir,
-    steps: machine.spec.commandsAsScript === true && steps.length > 0 ? [commandsAsScript(steps)] : steps,
+    // Every step of a cleaning runs, whatever became of the one before.
+    steps: machine.spec.commandsAsScript === true && steps.length > 0 ? [commandsAsScript(steps, "keepGoing")] : steps,
     remove,
     verify,
     stepTimeoutSeconds: CLEAN_STEP_TIMEOUT_SECONDS

@@ -37,7 +37,7 @@ export interface Services {
   readonly current: () => RemoteMachine
   /** The allocator and the API answer with newer objects than the caches have. */
   readonly seen: (machine: RemoteMachine) => void
-  readonly around: () => Surroundings
+  readonly around: () => Effect.Effect<Surroundings>
 }
 
 type Post = (event: Event) => Effect.Effect<void>
@@ -75,17 +75,18 @@ export const make = (services: Services) => {
     const work = Effect.gen(function* () {
       yield* pause(CONNECT_BACKOFF, wait)
       const machine = current()
-      const data = yield* HostPlan.bootstrap(kube, machine, around())
+      const surroundings = yield* around()
+      const data = yield* HostPlan.bootstrap(kube, machine, surroundings)
       const access = yield* HostPlan.access(kube, machine)
       const fence = runOf(machine)?.fence ?? 0
       const report = yield* Effect.mapError(
-        hosts.inspect(access, HostPlan.tenant(machine, claim, fence, around())),
+        hosts.inspect(access, HostPlan.tenant(machine, claim, fence, surroundings)),
         (error) => hostFailure(error, data.redact)
       )
       const { tenancy } = report
       if (tenancy !== undefined && tenancy.claim !== claim.id && tenancy.state !== "free")
         return yield* Effect.fail(foreign(machine, tenancy))
-      const run = HostPlan.runRecord(around(), data, Math.max(fence, tenancy?.fence ?? 0) + 1)
+      const run = HostPlan.runRecord(surroundings, data, Math.max(fence, tenancy?.fence ?? 0) + 1)
       yield* post(Event.Inspected({ attempt, run }))
     })
     return Effect.catch(work, (failure) => post(Event.Failed({ attempt, failure })))
@@ -98,11 +99,12 @@ export const make = (services: Services) => {
     return Effect.gen(function* () {
       yield* pause(CONNECT_BACKOFF, wait)
       const machine = current()
-      const data = yield* HostPlan.bootstrap(kube, machine, around())
+      const surroundings = yield* around()
+      const data = yield* HostPlan.bootstrap(kube, machine, surroundings)
       if (data.dataHash !== activity.run.dataHash)
         return yield* post(Event.JournalUnusable({ attempt, message: OTHER_DATA }))
       const access = yield* HostPlan.access(kube, machine)
-      const who = HostPlan.tenant(machine, activity.claim, activity.run.fence, around())
+      const who = HostPlan.tenant(machine, activity.claim, activity.run.fence, surroundings)
       const request = HostPlan.runRequest(machine, who, data, stepAttempt)
       const of = request.steps.length
       yield* hosts.run(access, request).pipe(
@@ -143,7 +145,7 @@ export const make = (services: Services) => {
       if (HostPlan.isUncleanable(machine, activity.run))
         return yield* post(Event.Uncleanable({ attempt, failure: uncleanable(machine, activity.run) }))
       const access = yield* HostPlan.access(kube, machine)
-      const who = HostPlan.tenant(machine, claim, activity.run.fence, around())
+      const who = HostPlan.tenant(machine, claim, activity.run.fence, yield* around())
       yield* hosts.clean(access, HostPlan.cleanRequest(machine, who, activity.run, attempt)).pipe(
         Stream.runDrain,
         Effect.andThen(post(Event.Cleaned({ attempt }))),
@@ -184,7 +186,7 @@ export const make = (services: Services) => {
     Effect.gen(function* () {
       const { claim, run, reason } = activity
       const machine = current()
-      const who = HostPlan.tenant(machine, claim, run.fence, around())
+      const who = HostPlan.tenant(machine, claim, run.fence, yield* around())
       const tell = Effect.flatMap(HostPlan.access(kube, machine), (access) => hosts.quarantine(access, who))
       // A host outside pools has nobody else to remember it; one that can't be reached can't be told.
       yield* tell.pipe(Effect.timeout(QUARANTINE_MILLIS), Effect.ignore)
@@ -193,16 +195,18 @@ export const make = (services: Services) => {
     })
 
   /** Ends when a Secret that the machine needs is another one than now, or it is time to look at the host again. */
-  const awaitChange = ({ recheck }: Extract<Activity, { _tag: "AwaitChange" }>, post: Post): Acting => {
-    const machine = current()
-    const { owner } = around()
-    const names = [machine.spec.sshKeyRef?.name, owner === undefined ? undefined : machineDataSecretName(owner)]
-    const watches = names
-      .filter((name) => name !== undefined && name !== "")
-      .map((name) => changeOf(kube, machine.metadata.namespace ?? "", name ?? ""))
-    const timer = recheck ? Effect.sleep(RECHECK_MILLIS) : Effect.never
-    return Effect.andThen(Effect.raceAllFirst([timer, ...watches]), post(Event.InputsChanged()))
-  }
+  const awaitChange = ({ recheck }: Extract<Activity, { _tag: "AwaitChange" }>, post: Post): Acting =>
+    Effect.gen(function* () {
+      const machine = current()
+      const { owner } = yield* around()
+      const names = [machine.spec.sshKeyRef?.name, owner === undefined ? undefined : machineDataSecretName(owner)]
+      const watches = names
+        .filter((name) => name !== undefined && name !== "")
+        .map((name) => changeOf(kube, machine.metadata.namespace ?? "", name ?? ""))
+      const timer = recheck ? Effect.sleep(RECHECK_MILLIS) : Effect.never
+      yield* Effect.raceAllFirst([timer, ...watches])
+      yield* post(Event.InputsChanged())
+    })
 
   return (activity: Activity, post: Post): Acting =>
     Activity.$match(activity, {

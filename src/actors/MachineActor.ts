@@ -20,10 +20,9 @@ import { GONE, observe, type Surroundings } from "./MachineInputs.ts"
 import * as Recorder from "./MachineRecorder.ts"
 import { PoolAllocator } from "./PoolAllocator.ts"
 
-/** What the provider's watches tell a machine's actor: the object (undefined: gone) and what surrounds it. */
+/** What the provider's watches tell a machine's actor: the object (undefined: gone); also when only its surroundings changed. */
 export interface Sighting {
   readonly machine: RemoteMachine | undefined
-  readonly around: Surroundings
 }
 
 export interface Options {
@@ -31,7 +30,7 @@ export interface Options {
   readonly name: string
   readonly uid: string
   /** What the caches show around the machine, at the time of asking. */
-  readonly around: (machine: RemoteMachine) => Surroundings
+  readonly around: (machine: RemoteMachine) => Effect.Effect<Surroundings>
   /** For inspection: every state that is entered. */
   readonly entered?: (state: Machine.State) => void
 }
@@ -67,7 +66,7 @@ const oneLife = Effect.fnUntraced(function* (options: Options, mailbox: Mailbox<
   )
   if (first === undefined || first.metadata.uid !== uid) return
   const recorder = yield* Recorder.make(kube, first)
-  const initial = recover(observe(first, options.around(first)))
+  const initial = recover(observe(first, yield* options.around(first)))
 
   const perform = Activities.make({
     kube,
@@ -83,12 +82,14 @@ const oneLife = Effect.fnUntraced(function* (options: Options, mailbox: Mailbox<
     post: mailbox.post,
     observe: mailbox.observe,
     clear: mailbox.clear,
-    take: Effect.map(mailbox.take, (item) => {
-      if ("_tag" in item) return item
-      if (item.machine === undefined) return Machine.Event.Observed({ observed: GONE })
+    take: Effect.flatMap(mailbox.take, (item) => {
+      if ("_tag" in item) return Effect.succeed(item)
+      if (item.machine === undefined) return Effect.succeed(Machine.Event.Observed({ observed: GONE }))
       recorder.seen(item.machine)
       const machine = recorder.current()
-      return Machine.Event.Observed({ observed: observe(machine, options.around(machine)) })
+      return Effect.map(options.around(machine), (around) =>
+        Machine.Event.Observed({ observed: observe(machine, around) })
+      )
     })
   }
 

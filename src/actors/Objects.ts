@@ -43,12 +43,16 @@ export const runOf = (object: KubeObject): RunRecord | undefined => {
 export const endpointOf = (machine: RemoteMachine): string | undefined =>
   machine.spec.address === undefined ? undefined : `${machine.spec.address}:${machine.spec.port ?? HOST_DEFAULTS.port}`
 
+/** The last finalizer was ours: the object is gone, though its watch event is still on its way. */
+const isGone = (machine: RemoteMachine): boolean =>
+  machine.metadata.deletionTimestamp !== undefined && (machine.metadata.finalizers ?? []).length === 0
+
 export const machineView = (machine: RemoteMachine): MachineView => ({
   uid: machine.metadata.uid ?? "",
   key: keyOf(machine),
   claim: claimOf(machine),
   deleting: machine.metadata.deletionTimestamp !== undefined,
-  address: endpointOf(machine)
+  address: isGone(machine) ? undefined : endpointOf(machine)
 })
 
 /** Milliseconds until a suspect host may be chosen again; 0 when it is not suspect. */

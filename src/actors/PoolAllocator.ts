@@ -104,8 +104,9 @@ const make = Effect.gen(function* () {
       const before = state
       state = Pool.transition(state, event)
       if (state.grants !== before.grants)
+        // Identity: one event may end a grant and make the next one for the same machine.
         for (const grant of HashMap.values(state.grants))
-          if (Option.isNone(HashMap.get(before.grants, grant.request.uid))) yield* start(grant)
+          if (Option.getOrUndefined(HashMap.get(before.grants, grant.request.uid)) !== grant) yield* start(grant)
       if (state.waiting.length > 0) yield* tellWaiters
     })
 

@@ -23,7 +23,13 @@ export const K0smotronControlPlaneSchema = Schema.Struct({
       kubeconfigRef: nullable(KubeconfigRefSchema),
       /** Where its v1beta2 has it. */
       remoteHostCluster: nullable(Schema.Struct({ kubeconfigRef: nullable(KubeconfigRefSchema) })),
-      ingress: nullable(Schema.Struct({ apiHost: nullable(Schema.String), port: nullable(Schema.Number) }))
+      ingress: nullable(
+        Schema.Struct({
+          apiHost: nullable(Schema.String),
+          konnectivityHost: nullable(Schema.String),
+          port: nullable(Schema.Number)
+        })
+      )
     })
   )
 })
@@ -54,10 +60,16 @@ export const hostingKubeconfig = (
 /** Where workers reach the API server through an ingress. */
 export const ingressEndpoint = (
   controlPlane: K0smotronControlPlane
-): { readonly host: string; readonly port: number } | undefined => {
+): { readonly host: string; readonly port: number; readonly konnectivityHost?: string } | undefined => {
   const ingress = controlPlane.spec?.ingress
   if (ingress?.apiHost === undefined || ingress.apiHost === "") return undefined
-  return { host: ingress.apiHost, port: ingress.port ?? DEFAULT_INGRESS_PORT }
+  const { apiHost: host, konnectivityHost, port } = ingress
+  return {
+    host,
+    // Go writes an unset port as 0.
+    port: port === undefined || port === 0 ? DEFAULT_INGRESS_PORT : port,
+    ...(konnectivityHost === undefined || konnectivityHost === "" ? {} : { konnectivityHost })
+  }
 }
 
 const k0smotron = { group: CONTROL_PLANE_GROUP, versions: ["v1beta1"], namespaced: true } as const

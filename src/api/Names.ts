@@ -38,6 +38,8 @@ export const MACHINIST_PREFIX = "machinist.dev/"
 /** Written by us: who holds which host (on both objects), and what was done to a host. */
 export const CLAIM_ANNOTATION = "machinist.dev/claim"
 export const RUN_ANNOTATION = "machinist.dev/run"
+/** Label on bootstrap token Secrets of a workload cluster: uid of the bootstrap config that the token is for. */
+export const CONFIG_UID_LABEL = "machinist.dev/config-uid"
 /** Written by people. */
 export const RETRY_ANNOTATION = "machinist.dev/retry"
 export const RELEASE_ANNOTATION = "machinist.dev/release"

@@ -24,7 +24,7 @@ export const K0S_WAIT_SECONDS = 300
 /** Seconds for the node to be Ready before postStart runs anyway: it may be what brings the CNI. */
 export const NODE_READY_WAIT_SECONDS = 120
 /** Seconds between two looks. */
-const POLL_SECONDS = 2
+const POLL_SECONDS = 1
 
 /** Bytes. Linux takes no longer argument (128 KiB), and cloud-init hands each command to `sh -c`. */
 export const MAX_COMMAND_BYTES = 120 * 1024

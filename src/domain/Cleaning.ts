@@ -187,7 +187,9 @@ export const cleaning = (input: CleaningInput): Cleaning => {
       paths: [
         ...new Set([
           ...unique,
-          ...(k0s ? [dataDir, ...(input.kubeletRootDir === undefined ? [] : [input.kubeletRootDir])] : [])
+          // The default data directory is what `k0s: true` looks at: empty on a disk of its own, it is clean.
+          ...(k0s && dataDir !== DEFAULT_DATA_DIR ? [dataDir] : []),
+          ...(k0s && input.kubeletRootDir !== undefined ? [input.kubeletRootDir] : [])
         ])
       ].sort()
     }

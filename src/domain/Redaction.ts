@@ -42,12 +42,16 @@ const coverPiece = (hidden: Uint8Array, text: string, piece: string): void => {
   for (let at = text.indexOf(piece); at !== -1; at = text.indexOf(piece, at + 1)) cover(hidden, at, piece.length)
 }
 
+/** Characters of a secret that are looked for window by window: bounds the memory a big file of mode 0600 costs. */
+const MAX_WINDOWED_LENGTH = 64 * 1024
+
 /** Built once for a set of secrets; the function it gives is cheap. */
 export const redactor = (secrets: Iterable<string>): ((text: string) => string) => {
   const pieces = [...new Set([...secrets].flatMap(piecesOf))].sort((a, b) => b.length - a.length)
   const windows = new Set<string>()
   for (const piece of pieces) {
-    for (let at = 0; at + WINDOW_LENGTH <= piece.length; at++) windows.add(piece.slice(at, at + WINDOW_LENGTH))
+    for (let at = 0; at + WINDOW_LENGTH <= Math.min(piece.length, MAX_WINDOWED_LENGTH); at++)
+      windows.add(piece.slice(at, at + WINDOW_LENGTH))
   }
   if (pieces.length === 0) return (text) => text
   return (text) => {

@@ -100,7 +100,9 @@ export const decodeObject = <A extends KubeObject>(
   raw: unknown
 ): Result.Result<A, UndecodableObject> => {
   const exit = Schema.decodeUnknownExit(kind.schema)(withType(kind, apiVersion, raw))
-  return Exit.isSuccess(exit) ? Result.succeed(exit.value) : Result.fail(undecodable(raw, complaint(exit.cause)))
+  return Exit.isSuccess(exit)
+    ? Result.succeed(exit.value)
+    : Result.fail(undecodable(raw, complaint(exit.cause).replace(/^SchemaError: /, "")))
 }
 
 const EVENT_TAGS = { ADDED: "Added", MODIFIED: "Modified", DELETED: "Deleted" } as const

@@ -181,9 +181,7 @@ export const make = <A extends KubeObject>(
       list: (namespace) =>
         Effect.sync(() => (namespace === undefined ? store.list() : store.byIndex(NAMESPACE_INDEX, namespace))),
       byIndex: (index, key) => Effect.sync(() => store.byIndex(index, key)),
-      changes: Stream.unwrap(
-        Effect.map(subscription, (pending) => Stream.fromIterableEffectRepeat(pending.take))
-      ),
+      changes: Stream.unwrap(Effect.map(subscription, (pending) => Stream.fromIterableEffectRepeat(pending.take))),
       synced: Deferred.await(loop.firstList),
       lastSync: Effect.sync(() => loop.lastSync)
     }

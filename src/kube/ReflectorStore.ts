@@ -6,7 +6,7 @@
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import type { KubeObject } from "../api/Kind.ts"
-import type { ObjectList, ObjectRef, WatchEvent } from "./KubeClient.ts"
+import type { ObjectList, ObjectRef, UndecodableObject, WatchEvent } from "./KubeClient.ts"
 
 export type Change<A> =
   | { readonly _tag: "Added"; readonly object: A }
@@ -16,6 +16,9 @@ export type Change<A> =
 
 /** Keys under which an object can be found. */
 export type Indexer<A> = (object: A) => ReadonlyArray<string>
+
+/** The index every store has. */
+export const NAMESPACE_INDEX = "namespace"
 
 const keyOf = ({ namespace, name }: ObjectRef): string => `${namespace ?? ""}/${name}`
 
@@ -66,14 +69,10 @@ const fold = <A>(earlier: Change<A>, later: Change<A>): Change<A> | undefined =>
     case "Added":
       return later._tag === "Deleted" ? undefined : { _tag: "Added", object: later.object }
     case "Modified":
-      return later._tag === "Deleted"
-        ? later
-        : { _tag: "Modified", object: later.object, previous: earlier.previous }
+      return later._tag === "Deleted" ? later : { _tag: "Modified", object: later.object, previous: earlier.previous }
     case "Deleted":
       // The same uid again: it had left the selector, and is back.
-      return later._tag === "Deleted"
-        ? later
-        : { _tag: "Modified", object: later.object, previous: earlier.object }
+      return later._tag === "Deleted" ? later : { _tag: "Modified", object: later.object, previous: earlier.object }
   }
 }
 
@@ -159,33 +158,38 @@ export class ReflectorStore<A extends KubeObject> {
       case "Added":
       case "Modified":
         this.upsert(event.object)
-        return this.advance(event.object.metadata.resourceVersion)
+        break
       case "Deleted":
         this.remove(event.object)
-        return this.advance(event.object.metadata.resourceVersion)
-      case "Bookmark": {
-        const skipped = event.skipped
-        const current = skipped?.type === "Deleted" ? this.get(skipped) : undefined
-        if (current !== undefined && (skipped?.uid === undefined || skipped.uid === current.metadata.uid)) {
-          this.delete(keyOf(current.metadata), current)
-        }
-        return this.advance(event.resourceVersion)
-      }
+        break
+      case "Bookmark":
+        if (event.skipped?.type === "Deleted") this.removeSkipped(event.skipped)
     }
+    this.advance(event._tag === "Bookmark" ? event.resourceVersion : event.object.metadata.resourceVersion)
   }
 
   private upsert(object: A): void {
     const current = this.get(object.metadata)
     const version = object.metadata.resourceVersion
     if (current === undefined) {
-      // A replay of something that is gone by now.
-      if (isNumber(version) && isNumber(this.at) && !isNewer(version, this.at)) return
-      return this.put(object, { _tag: "Added", object })
+      // Not newer than what was seen already: a replay of something that is gone by now.
+      const replay = isNumber(version) && isNumber(this.at) && !isNewer(version, this.at)
+      if (!replay) this.put(object, { _tag: "Added", object })
+    } else if (isNewer(version, current.metadata.resourceVersion)) {
+      if (sameObject(current, object)) {
+        this.put(object, { _tag: "Modified", object, previous: current })
+      } else {
+        this.delete(keyOf(current.metadata), current)
+        this.put(object, { _tag: "Added", object })
+      }
     }
-    if (!isNewer(version, current.metadata.resourceVersion)) return
-    if (sameObject(current, object)) return this.put(object, { _tag: "Modified", object, previous: current })
-    this.delete(keyOf(current.metadata), current)
-    this.put(object, { _tag: "Added", object })
+  }
+
+  /** The deleted object does not decode, but the state before did: that is what subscribers are told of. */
+  private removeSkipped(skipped: UndecodableObject): void {
+    const current = this.get(skipped)
+    if (current === undefined) return
+    if (skipped.uid === undefined || skipped.uid === current.metadata.uid) this.delete(keyOf(skipped), current)
   }
 
   private remove(object: A): void {
@@ -203,12 +207,14 @@ export class ReflectorStore<A extends KubeObject> {
 
   private put(object: A, change: Change<A>): void {
     const key = keyOf(object.metadata)
+    // Before anything is changed: an indexer is the caller's code.
+    const entries = [...this.indexers].map(([name, indexer]) => [name, indexer(object)] as const)
     const current = this.objects.get(key)
     if (current !== undefined) this.unindex(key, current)
     this.objects.set(key, object)
-    for (const [name, indexer] of this.indexers) {
+    for (const [name, values] of entries) {
       const index = this.indexes.get(name)
-      for (const value of indexer(object)) {
+      for (const value of values) {
         const keys = index?.get(value)
         if (keys === undefined) index?.set(value, new Set([key]))
         else keys.add(key)
@@ -239,6 +245,3 @@ export class ReflectorStore<A extends KubeObject> {
     for (const subscriber of this.subscribers) subscriber.offer(change)
   }
 }
-
-/** The index every store has. */
-export const NAMESPACE_INDEX = "namespace"

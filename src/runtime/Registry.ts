@@ -10,8 +10,8 @@ import * as Mailbox from "./Mailbox.ts"
 export interface Registry<Key, Event> {
   /** Hands the latest observation to the key's actor, starting it if it does not live. */
   readonly observe: (key: Key, event: Event) => Effect.Effect<void>
-  /** Ends the key's actor (its object is gone). */
-  readonly retire: (key: Key) => Effect.Effect<void>
+  /** The same, but starts nothing: for news of an object that is gone. */
+  readonly tell: (key: Key, event: Event) => Effect.Effect<void>
   readonly keys: Effect.Effect<ReadonlyArray<Key>>
 }
 
@@ -49,7 +49,7 @@ export const make = <Key, Event, R>(
 
     return {
       observe: (key, event) => Effect.uninterruptible(observe(key, event)),
-      retire: (key) => FiberMap.remove(fibers, key),
+      tell: (key, event) => Effect.sync(() => mailboxes.get(key)?.observe(event)),
       keys: Effect.sync(() => [...mailboxes.keys()])
     }
   })

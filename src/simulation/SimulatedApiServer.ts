@@ -13,15 +13,16 @@ import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import type { Kind, KubeObject } from "../api/Kind.ts"
 import { type JsonObject, KubeClient, type KubeClientShape } from "../kube/KubeClient.ts"
-import { ApiStore, type Outcome } from "./apiserver/ApiStore.ts"
+import { ApiStore } from "./apiserver/ApiStore.ts"
 import { coreTypes } from "./apiserver/builtin/CoreTypes.ts"
 import { definitionType, typeOfDefinition } from "./apiserver/builtin/Definitions.ts"
 import { type ControllerPace, Controllers } from "./apiserver/Controllers.ts"
 import { Decoders, makeInMemoryKubeClient, type ServerParts } from "./apiserver/InMemoryKubeClient.ts"
 import { stringAt } from "./apiserver/Json.ts"
 import { Reads } from "./apiserver/Reads.ts"
+import type { Outcome } from "./apiserver/Requests.ts"
 import { looseStrategy, type ResourceType } from "./apiserver/ResourceType.ts"
-import { ApiStatus, noSuchResource } from "./apiserver/Status.ts"
+import { type ApiStatus, noSuchResource } from "./apiserver/Status.ts"
 import type { Place, Snapshot } from "./apiserver/Storage.ts"
 import { Watches } from "./apiserver/Watch.ts"
 import type { WriteRecord } from "./apiserver/WriteLog.ts"
@@ -108,7 +109,10 @@ const followDefinitions = (store: ApiStore): void =>
   store.storage.onEvent((place, event) => {
     if (place.type.kind !== definitionType.kind || place.type.group !== definitionType.group) return
     const type = typeOfDefinition(event.object)
-    if (event.type !== "Deleted") return store.registry.register(type)
+    if (event.type !== "Deleted") {
+      store.registry.register(type)
+      return
+    }
     store.registry.unregister(type)
     store.storage.drop(type)
   })
@@ -117,7 +121,14 @@ const createSystemNamespaces = (store: ApiStore, nowMillis: number): void => {
   const type = store.registry.byKind("", "Namespace")
   if (type === undefined) return
   for (const name of SYSTEM_NAMESPACES) {
-    store.create({ client: SYSTEM_CLIENT, nowMillis, type, version: "v1", namespace: "", object: { metadata: { name } } })
+    store.create({
+      client: SYSTEM_CLIENT,
+      nowMillis,
+      type,
+      version: "v1",
+      namespace: "",
+      object: { metadata: { name } }
+    })
   }
   store.writeLog.clear()
 }
@@ -140,6 +151,10 @@ const splitApiVersion = (apiVersion: string): readonly [string, string] => {
 }
 
 const restoreSnapshot = (store: ApiStore, snapshot: Snapshot): void => {
+  for (const type of store.registry.all()) if (type.definedBy !== undefined) store.registry.unregister(type)
+  for (const { object } of snapshot.objects) {
+    if (object.kind === definitionType.kind) store.registry.register(typeOfDefinition(object))
+  }
   const placed = snapshot.objects.flatMap(({ group, plural, object }) => {
     const type = store.registry.byResource(group, plural)
     if (type === undefined) return []
@@ -178,8 +193,7 @@ export const make = (
       store,
       reads,
       watches,
-      watchMillis: () =>
-        closes ? MIN_WATCH_MILLIS + store.uids.below(MAX_WATCH_MILLIS - MIN_WATCH_MILLIS) : undefined
+      watchMillis: () => (closes ? MIN_WATCH_MILLIS + store.uids.below(MAX_WATCH_MILLIS - MIN_WATCH_MILLIS) : undefined)
     }
     const decoders = new Decoders()
     const client = (name: string) => makeInMemoryKubeClient(parts, decoders, name)

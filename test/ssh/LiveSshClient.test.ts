@@ -17,12 +17,13 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
 import type { Connection } from "ssh2"
-import ssh2 from "ssh2"
+import { vi } from "vitest"
 import { CONNECT_TIMEOUT_SECONDS, MAX_CONCURRENT_CONNECTS, make } from "../../src/ssh/LiveSshClient.ts"
 import { UNREAD_LIMIT_BYTES } from "../../src/ssh/LiveSshProcess.ts"
 import type { SshProcess, SshTarget } from "../../src/ssh/SshClient.ts"
 import type { SshError } from "../../src/ssh/SshError.ts"
 import { fingerprint } from "../../src/ssh/SshKey.ts"
+import { makeKeyPair } from "./keyPair.ts"
 import { hostKeyPublic, serve, userKey } from "./TestSshServer.ts"
 
 const none = new Uint8Array(0)
@@ -117,7 +118,7 @@ describe("connecting", () => {
   it.live("a wrong key is phase authentication, and waits for a change", () =>
     Effect.gen(function* () {
       const { target } = yield* serve()
-      const other = ssh2.utils.generateKeyPairSync("ed25519")
+      const other = makeKeyPair()
       const error = yield* connectFails(withKey(target, other.private))
       assert.strictEqual(error.phase, "authentication")
       assert.strictEqual(error.retry, "waitForChange")
@@ -561,6 +562,47 @@ describe("exec", () => {
     })
   )
 
+  it.effect("a host that neither opens nor refuses a channel fails with phase timeout; the session lives on", () =>
+    Effect.gen(function* () {
+      const wanted = yield* Deferred.make<void>()
+      let silent = true
+      const { ssh } = yield* session({
+        onChannelWanted: (open) => {
+          if (silent) Deferred.doneUnsafe(wanted, Effect.void)
+          else open()
+        },
+        onCommand: ({ channel }) => {
+          channel.exit(0)
+          channel.end()
+        }
+      })
+      const opening = yield* Effect.forkChild(Effect.flip(ssh.exec("x", none)))
+      yield* Deferred.await(wanted)
+      yield* TestClock.adjust("14 seconds")
+      assert.isUndefined(opening.pollUnsafe())
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual((yield* Fiber.join(opening)).phase, "timeout")
+      silent = false
+      assert.deepStrictEqual(yield* (yield* ssh.exec("x", none)).exit, { code: 0 })
+    })
+  )
+
+  it.live("a channel that opens after its exec was interrupted is closed at once", () =>
+    Effect.gen(function* () {
+      const wanted = yield* Deferred.make<() => void>()
+      const closed = yield* Deferred.make<void>()
+      const { ssh } = yield* session({
+        onChannelWanted: (open) => Deferred.doneUnsafe(wanted, Effect.succeed(open)),
+        onCommand: ({ channel }) => channel.on("close", () => Deferred.doneUnsafe(closed, Effect.void))
+      })
+      const opening = yield* Effect.forkChild(Effect.scoped(ssh.exec("x", none)))
+      const open = yield* Deferred.await(wanted)
+      yield* Fiber.interrupt(opening)
+      open()
+      yield* Deferred.await(closed)
+    })
+  )
+
   it.live("closing the scope closes the channel, not the connection", () =>
     Effect.gen(function* () {
       const closed = yield* Deferred.make<void>()
@@ -655,6 +697,29 @@ describe("a connection that is lost", () => {
       yield* Deferred.await(gone)
       assert.strictEqual((yield* Effect.flip(ssh.exec("later", none))).phase, "closed")
       assert.strictEqual(yield* text(command.stdout), "whole")
+    })
+  )
+
+  it.live("a host that stops answering is given up by the keepalives, as phase timeout", () =>
+    Effect.gen(function* () {
+      // ssh2's keepalives are the only intervals here.
+      yield* Effect.acquireRelease(
+        Effect.sync(() => vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] })),
+        () => Effect.sync(() => vi.useRealTimers())
+      )
+      const { target, connections } = yield* serve()
+      const client = yield* make()
+      const ssh = yield* client.connect(target)
+      const command = yield* ssh.exec("x", none)
+      const exit = yield* Effect.forkChild(Effect.flip(command.exit), { startImmediately: true })
+      for (const connection of connections) Reflect.get(connection, "_sock").pause()
+      vi.advanceTimersByTime(30_000)
+      assert.isUndefined(exit.pollUnsafe())
+      vi.advanceTimersByTime(10_000)
+      const error = yield* Fiber.join(exit)
+      assert.strictEqual(error.phase, "timeout")
+      assert.strictEqual(error.retry, "backoff")
+      assert.include(error.message, "keepalives")
     })
   )
 

@@ -9,6 +9,7 @@ import type * as Scope from "effect/Scope"
 import type { Algorithms, Connection, ServerChannel } from "ssh2"
 import ssh2 from "ssh2"
 import type { SshTarget } from "../../src/ssh/SshClient.ts"
+import { makeKeyPair } from "./keyPair.ts"
 
 export interface CommandContext {
   readonly command: string
@@ -20,6 +21,8 @@ export interface ServerOptions {
   readonly algorithms?: Algorithms
   readonly host?: string
   readonly onCommand?: (context: CommandContext) => void
+  /** Given what would open a channel, instead of opening it at once. */
+  readonly onChannelWanted?: (open: () => void) => void
   /** Refuses to open channels. */
   readonly noChannels?: boolean
   readonly onConnection?: (connection: Connection) => void
@@ -32,24 +35,15 @@ export interface TestSshServer {
   readonly connections: ReadonlySet<Connection>
 }
 
-const keyPair = () => ssh2.utils.generateKeyPairSync("ed25519")
-
-export const userKey = keyPair()
-const hostKey = keyPair()
-
-const publicKeyOf = (text: string): Buffer => {
-  const parsed = ssh2.utils.parseKey(text)
-  if (parsed instanceof Error) throw parsed
-  return parsed.getPublicSSH()
-}
-
-export const hostKeyPublic = publicKeyOf(hostKey.public)
+export const userKey = makeKeyPair()
+const hostKey = makeKeyPair()
+export const hostKeyPublic = hostKey.publicBytes
 
 export const serve = (options: ServerOptions = {}): Effect.Effect<TestSshServer, never, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.callback<{ readonly server: ssh2.Server; readonly connections: Set<Connection> }>((resume) => {
       const connections = new Set<Connection>()
-      const allowed = publicKeyOf(userKey.public)
+      const allowed = Buffer.from(userKey.publicBytes)
       const server = new ssh2.Server(
         {
           hostKeys: [hostKey.private],
@@ -71,13 +65,17 @@ export const serve = (options: ServerOptions = {}): Effect.Effect<TestSshServer,
               reject()
               return
             }
-            accept().on("exec", (acceptExec, _rejectExec, info) => {
-              const channel = acceptExec()
-              channel.on("error", () => {})
-              // ssh2 closes a channel only once its input is read to the end.
-              channel.resume()
-              options.onCommand?.({ command: info.command, channel, connection })
-            })
+            const open = (): void => {
+              accept().on("exec", (acceptExec, _rejectExec, info) => {
+                const channel = acceptExec()
+                channel.on("error", () => {})
+                // ssh2 closes a channel only once its input is read to the end.
+                channel.resume()
+                options.onCommand?.({ command: info.command, channel, connection })
+              })
+            }
+            if (options.onChannelWanted === undefined) open()
+            else options.onChannelWanted(open)
           })
         }
       )

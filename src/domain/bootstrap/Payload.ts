@@ -63,21 +63,25 @@ const delimiterFor = (scripts: ReadonlyArray<string>): string => {
 }
 
 /**
- * `commandsAsScript`: all steps as one. Each still runs in a shell of its own and the first that fails ends it all.
+ * `commandsAsScript`: all steps as one. Each still runs in a shell of its own. The first that fails ends a bootstrap;
+ * a cleaning goes on (`keepGoing`), and fails at its end if any step did.
  * The commands go through a file in a directory of mode 0700, not through `sh -c`: an argument list is public on the host.
  */
-export const commandsAsScript = (steps: ReadonlyArray<Step>): Step => {
+export const commandsAsScript = (
+  steps: ReadonlyArray<Step>,
+  after: "stopAtFailure" | "keepGoing" = "stopAtFailure"
+): Step => {
   const delimiter = delimiterFor(steps.map((step) => step.script))
   const parts = steps.map((step) =>
     [
       `cat >"$steps/step" <<'${delimiter}'`,
       step.script.endsWith("\n") ? step.script.slice(0, -1) : step.script,
       delimiter,
-      `sh "$steps/step" || { code=$?; echo ${quote(`step failed: ${step.name}`)} >&2; exit "$code"; }`
+      `sh "$steps/step" || { code=$?; echo ${quote(`step failed: ${step.name}`)} >&2; ${after === "keepGoing" ? "failed=$code" : 'exit "$code"'}; }`
     ].join("\n")
   )
   return namedStep(
     SCRIPT_STEP_NAME,
-    ["set -eu", "steps=$(mktemp -d)", `trap 'rm -rf "$steps"' EXIT`, ...parts].join("\n")
+    ["set -eu", "failed=0", "steps=$(mktemp -d)", `trap 'rm -rf "$steps"' EXIT`, ...parts, 'exit "$failed"'].join("\n")
   )
 }

@@ -27,8 +27,16 @@ export const quoteWord = (word: Word): string => {
   return `"${insideDoubleQuotes(word)}"`
 }
 
+/** `$NAME` with braces when the text after it would make the name longer. */
+const bracedBefore = (expansion: string, next: Piece | undefined): string =>
+  /^\$[A-Za-z_]/.test(expansion) && /^[A-Za-z0-9_]/.test(next?.value ?? "") ? `\${${expansion.slice(1)}}` : expansion
+
 export const insideDoubleQuotes = (word: Word): string =>
-  word.map((piece) => (piece.kind === "text" ? escapeInDoubleQuotes(piece.value) : piece.value)).join("")
+  word
+    .map((piece, index) =>
+      piece.kind === "text" ? escapeInDoubleQuotes(piece.value) : bracedBefore(piece.value, word[index + 1])
+    )
+    .join("")
 
 export const textWord = (text: string): Word => [{ kind: "text", value: text }]
 

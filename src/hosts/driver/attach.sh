@@ -215,13 +215,15 @@ launch() {
   follower_ready
   la_tag=$Q_verb.$Q_claim
   LAUNCHED=$LAUNCH_TICKS
+  driver_id
+  DRIVER_BEFORE=$DRIVER
   if [ -d /run/systemd/system ] && command -v systemd-run >/dev/null 2>&1; then
     la_error=$(systemd-run --quiet --collect --unit="machinist-$Q_verb-$Q_claim-$$" \
       --description="Machinist: $Q_verb of claim $Q_claim" --property=KillMode=process \
       --setenv="MACHINIST_DRIVER=$la_tag" /bin/sh "$DIR/exec" drive "$DIR" 2>&1 </dev/null) ||
       fail "systemd-run can not start the driver: $la_error"
   elif [ -n "$SESSION" ]; then
-    env -i "PATH=$PATH" "MACHINIST_DRIVER=$la_tag" "$SESSION" sh "$DIR/exec" drive "$DIR" </dev/null >/dev/null 2>&1 &
+    env -i "PATH=$PATH" "MACHINIST_DRIVER=$la_tag" "$SESSION" sh "$DIR/exec" drive "$DIR" </dev/null >/dev/null 2>&1 5<&- 6<&- &
   else
     refuse "unsupported the host has neither systemd-run nor setsid"
   fi

@@ -7,6 +7,8 @@ TICKER=''
 SESSION=''
 INCOMING=''
 LAUNCHED=0
+DRIVER=''
+DRIVER_BEFORE=''
 
 follower_gone() {
   unlock
@@ -34,8 +36,12 @@ follower_ready() {
 
 start_ticker() {
   (
+    trap '[ -z "$ti_sleep" ] || kill "$ti_sleep" 2>/dev/null; exit 0' TERM
+    ti_sleep=''
     while alive "$ME"; do
-      sleep "$TICK_SECONDS"
+      sleep "$TICK_SECONDS" &
+      ti_sleep=$!
+      wait "$ti_sleep"
       echo t >&5
     done
   ) </dev/null >/dev/null 2>&1 6<&- &
@@ -110,7 +116,8 @@ look_around() {
     return 0
   fi
   tell_journal
-  if [ "$LAUNCHED" -gt 0 ]; then
+  # The one that was launched has not shown up yet.
+  if [ "$LAUNCHED" -gt 0 ] && [ "$DRIVER" = "$DRIVER_BEFORE" ]; then
     LAUNCHED=$((LAUNCHED - 1))
     return 0
   fi
@@ -132,16 +139,15 @@ attach() {
     [ "$at_journal" != - ] || emit "Attached ended"
     finish Cleaned
   fi
-  follower_ready
+  [ "$HOW" = ended ] || follower_ready
   emit "Attached $HOW"
   [ "$JOURNAL" = "$at_journal" ] && [ "$HOW" != fresh ] || F_told=0
-  F_before=$F_told
-  exec 6<"$JOURNAL" || fail "can not read $JOURNAL"
-  case $HOW in
-    # Errors that were recorded before we came are not news.
-    attached | resumed) F_before=$J_count ;;
-  esac
+  # Errors that were recorded before we came are not news.
+  F_before=$J_count
+  [ -r "$JOURNAL" ] || fail "can not read $JOURNAL"
+  exec 6<"$JOURNAL"
   tell_journal
+  [ "$HOW" != ended ] || fail "the journal $JOURNAL has no end"
 }
 
 follow() {

@@ -16,6 +16,7 @@ service_manager() {
 # Changes nothing.
 inspect() {
   who_am_i
+  echo
   in_uid=$(id -u)
   in_name=-
   { read -r in_name </proc/sys/kernel/hostname; } 2>/dev/null || in_name=-

@@ -45,7 +45,7 @@ kill_tagged() {
 
 # What step $1 started is dead when this returns true.
 kill_step() {
-  kill_tagged "^MACHINIST_STEP=$Q_claim[.]$Q_verb[.]$1\$"
+  kill_tagged "^MACHINIST_STEP=${Q_claim}[.]${Q_verb}[.]$1\$"
 }
 
 # Watchdogs of drivers that were killed would sleep on.

@@ -4,11 +4,9 @@
  * is ResourceType.admit), reading (Reads.ts), nor what follows a deletion (controllers).
  */
 import * as Result from "effect/Result"
-import type { Json, JsonObject, StoredMeta, StoredObject } from "./Json.ts"
+import type { JsonObject, StoredMeta, StoredObject } from "./Json.ts"
 import { emptyObject, isJsonObject, jsonEqual, ownObject, stringAt } from "./Json.ts"
 import {
-  FINALIZER_FOREGROUND,
-  FINALIZER_ORPHAN,
   type IncomingMeta,
   nameErrors,
   parseMeta,
@@ -19,6 +17,19 @@ import {
   writableOf
 } from "./Metadata.ts"
 import { jsonPatch, mergePatch } from "./Patch.ts"
+import {
+  apiVersion,
+  type DeleteBody,
+  deletionFinalizers,
+  NAMESPACE_MISMATCH,
+  type Outcome,
+  type Patch,
+  type Request,
+  staleVersion,
+  type Target,
+  uidMismatch,
+  unreadablePatch
+} from "./Requests.ts"
 import { admit, Registry, type ResourceType, type Write } from "./ResourceType.ts"
 import {
   type ApiStatus,
@@ -26,11 +37,12 @@ import {
   badRequest,
   conflict,
   forbidden,
+  internalError,
   invalid,
   invalidValue,
   methodNotAllowed,
   notFound,
-  OPTIMISTIC_LOCK
+  preconditionFailed
 } from "./Status.ts"
 import { type Place, Storage } from "./Storage.ts"
 import { SUFFIX_LENGTH, Uids } from "./Uids.ts"
@@ -41,35 +53,8 @@ const MAX_GENERATED_NAME_TRIES = 8
 /** Room for the suffix within a DNS label. */
 const MAX_GENERATED_BASE_LENGTH = 63 - SUFFIX_LENGTH
 
-export type Outcome = Result.Result<StoredObject, ApiStatus>
-
-/** Who asks, when, and for which type in which version. */
-export interface Request {
-  readonly client: string
-  readonly nowMillis: number
-  readonly type: ResourceType
-  readonly version: string
-  /** Everything is checked, nothing is stored. */
-  readonly dryRun?: boolean
-}
-
-export interface Target extends Request {
-  /** "" for cluster-scoped types. */
-  readonly namespace: string
-  readonly name: string
-}
-
-export type Patch =
-  | { readonly type: "merge"; readonly body: JsonObject }
-  | { readonly type: "json"; readonly operations: ReadonlyArray<Json> }
-
-export type PropagationPolicy = "Background" | "Foreground" | "Orphan"
-
-export interface DeleteBody {
-  readonly resourceVersion?: string | undefined
-  readonly uid?: string | undefined
-  readonly propagationPolicy?: PropagationPolicy | undefined
-}
+/** What the NamespaceLifecycle admission protects. */
+const ETERNAL_NAMESPACES: ReadonlySet<string> = new Set(["default", "kube-system", "kube-public"])
 
 export interface StoreOptions {
   readonly seed: number
@@ -125,7 +110,10 @@ export class ApiStore {
 
   patch(target: Target & { readonly patch: Patch; readonly subresource?: "status" | undefined }): Outcome {
     const old = this.storage.get(target)
-    const outcome = old === undefined ? Result.fail(notFound(target.type, target.name)) : this.#patch(target, old)
+    const outcome =
+      old === undefined
+        ? Result.fail(notFound(target.type, target.name))
+        : Result.mapError(this.#patch(target, old), unreadablePatch)
     return this.#record(target, "patch", target.subresource, target, old, outcome)
   }
 
@@ -181,7 +169,7 @@ export class ApiStore {
   #create(request: Request & { readonly namespace: string }, asked: JsonObject, meta: IncomingMeta): Outcome {
     const { type, namespace } = request
     if (meta.resourceVersion !== undefined) {
-      return Result.fail(badRequest("resourceVersion should not be set on objects to be created"))
+      return Result.fail(internalError("resourceVersion should not be set on objects to be created"))
     }
     if (meta.namespace !== undefined && meta.namespace !== namespace) {
       return Result.fail(badRequest(NAMESPACE_MISMATCH))
@@ -267,17 +255,21 @@ export class ApiStore {
   #change(target: Target, old: StoredObject, asked: JsonObject, subresource: "status" | undefined): Outcome {
     return Result.flatMap(this.#incoming(target, asked), (meta) => {
       const { type, name, namespace } = target
+      if (meta.name === undefined) {
+        return Result.fail(
+          badRequest(`the name of the object (${name} based on URL) was undeterminable: name must be provided`)
+        )
+      }
       if (meta.name !== name) {
         return Result.fail(
-          badRequest(`the name of the object (${meta.name ?? ""}) does not match the name on the URL (${name})`)
+          badRequest(`the name of the object (${meta.name}) does not match the name on the URL (${name})`)
         )
       }
       if (type.namespaced && meta.namespace !== undefined && meta.namespace !== namespace) {
         return Result.fail(badRequest(NAMESPACE_MISMATCH))
       }
-      if (meta.resourceVersion !== undefined && meta.resourceVersion !== old.metadata.resourceVersion) {
-        return Result.fail(conflict(type, name, OPTIMISTIC_LOCK))
-      }
+      const stale = staleVersion(type, old, meta.resourceVersion)
+      if (stale !== undefined) return Result.fail(stale)
       const next = this.#separated(target, old, asked, meta, subresource)
       const write: Write = { version: target.version, object: next, old, subresource }
       const errors = [...validateMetaUpdate(old.metadata, meta, next.metadata), ...validateMeta(next.metadata)]
@@ -337,12 +329,15 @@ export class ApiStore {
 
   #delete(target: Target, old: StoredObject, options: DeleteBody): Outcome {
     const { type, name } = target
+    if (type.kind === "Namespace" && type.group === "" && ETERNAL_NAMESPACES.has(name)) {
+      return Result.fail(forbidden(type, name, "this namespace may not be deleted"))
+    }
     if (options.uid !== undefined && options.uid !== old.metadata.uid) {
-      return Result.fail(conflict(type, name, uidMismatch(options.uid, old.metadata.uid)))
+      return Result.fail(preconditionFailed(type, name, uidMismatch(options.uid, old.metadata.uid)))
     }
     if (options.resourceVersion !== undefined && options.resourceVersion !== old.metadata.resourceVersion) {
       return Result.fail(
-        conflict(
+        preconditionFailed(
           type,
           name,
           `the ResourceVersion in the precondition (${options.resourceVersion}) does not match the ResourceVersion in record (${old.metadata.resourceVersion}). The object might have been modified`
@@ -396,28 +391,5 @@ export class ApiStore {
       ...(Result.isFailure(outcome) ? { reason: outcome.failure.reason } : {})
     })
     return outcome
-  }
-}
-
-const apiVersion = (request: Request): string =>
-  request.type.group === "" ? request.version : `${request.type.group}/${request.version}`
-
-const uidMismatch = (asked: string, found: string): string =>
-  `the UID in the precondition (${asked}) does not match the UID in record (${found}). The object might have been deleted and then recreated`
-
-const NAMESPACE_MISMATCH = "the namespace of the provided object does not match the namespace sent on the request"
-
-/** Upstream's rule: a policy given now wins over finalizers set before; without one, what is there stays. */
-const deletionFinalizers = (metadata: StoredMeta, policy: PropagationPolicy | undefined): ReadonlyArray<string> => {
-  const before = metadata.finalizers ?? []
-  if (policy === undefined) return before
-  const others = before.filter((finalizer) => finalizer !== FINALIZER_ORPHAN && finalizer !== FINALIZER_FOREGROUND)
-  switch (policy) {
-    case "Background":
-      return others
-    case "Foreground":
-      return [...others, FINALIZER_FOREGROUND]
-    case "Orphan":
-      return [...others, FINALIZER_ORPHAN]
   }
 }

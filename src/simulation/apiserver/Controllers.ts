@@ -147,18 +147,22 @@ export class Controllers {
   #perform(task: Task, nowMillis: number): void {
     switch (task._tag) {
       case "Collect":
-        return collect(this.#store, this.#current(task.place), nowMillis)
+        collect(this.#store, this.#current(task.place), nowMillis)
+        break
       case "Await":
         for (const place of awaitDependents(this.#store, this.#current(task.place), nowMillis)) {
           this.#enqueueCollect(place)
         }
-        return
+        break
       case "Orphan":
-        return orphanDependents(this.#store, this.#current(task.place), nowMillis)
+        orphanDependents(this.#store, this.#current(task.place), nowMillis)
+        break
       case "Namespace":
-        return this.#emptyNamespace(task.name, nowMillis)
+        this.#emptyNamespace(task.name, nowMillis)
+        break
       case "Definition":
-        return this.#emptyDefinition(task.name, nowMillis)
+        this.#emptyDefinition(task.name, nowMillis)
+        break
     }
   }
 

@@ -3,9 +3,10 @@
  * foreground, orphan). Each function is one step on one object, safe to repeat; Controllers.ts decides when.
  * Does not own how a deletion itself works (ApiStore).
  */
-import type { ApiStore, PropagationPolicy, Request, Target } from "./ApiStore.ts"
+import type { ApiStore } from "./ApiStore.ts"
 import type { StoredObject, StoredOwnerReference } from "./Json.ts"
 import { FINALIZER_FOREGROUND, FINALIZER_ORPHAN } from "./Metadata.ts"
+import type { PropagationPolicy, Request, Target } from "./Requests.ts"
 import { isServed } from "./ResourceType.ts"
 import type { Place } from "./Storage.ts"
 

@@ -19,9 +19,10 @@ import type {
 } from "../../kube/KubeClient.ts"
 import type { KubeError } from "../../kube/KubeError.ts"
 import { fail, fromStatus, type Subject, subjectOf } from "../../kube/Status.ts"
-import type { ApiStore, Outcome, Target } from "./ApiStore.ts"
+import type { ApiStore } from "./ApiStore.ts"
 import { isJsonObject, type StoredObject, stringAt } from "./Json.ts"
 import { present, type Reads } from "./Reads.ts"
+import type { Outcome, Target } from "./Requests.ts"
 import { isServed, type ResourceType } from "./ResourceType.ts"
 import type { ApiStatus } from "./Status.ts"
 import type { StoreWatchEvent, Watches } from "./Watch.ts"
@@ -105,10 +106,7 @@ const warnSkipped = (kind: Kind<KubeObject>, object: UndecodableObject) =>
     })
   )
 
-const watchEvent = <A extends KubeObject>(
-  decoder: Decoder<A>,
-  event: StoreWatchEvent
-): WatchEvent<A> => {
+const watchEvent = <A extends KubeObject>(decoder: Decoder<A>, event: StoreWatchEvent): WatchEvent<A> => {
   if (event.type === "Bookmark") return { _tag: "Bookmark", resourceVersion: event.resourceVersion }
   const decoded = decoder.decode(event.object)
   return Result.isSuccess(decoded)
@@ -123,7 +121,12 @@ const watchEvent = <A extends KubeObject>(
 export const makeInMemoryKubeClient = (parts: ServerParts, decoders: Decoders, client: string): KubeClientShape => {
   const { store } = parts
 
-  const answer = <A extends KubeObject>(subject: Subject, kind: Kind<A>, { type, version }: Served, outcome: Outcome) => {
+  const answer = <A extends KubeObject>(
+    subject: Subject,
+    kind: Kind<A>,
+    { type, version }: Served,
+    outcome: Outcome
+  ) => {
     if (Result.isFailure(outcome)) return Effect.fail(statusError(subject, outcome.failure))
     const decoded = decoders.of(kind).decode(present(type, outcome.success, version))
     return Result.isSuccess(decoded)
@@ -235,8 +238,7 @@ export const makeInMemoryKubeClient = (parts: ServerParts, decoders: Decoders, c
     const subject = subjectOf("delete", kind.kind, ref)
     return Effect.flatMap(
       onObject(subject, kind, ref, (target) => store.delete({ ...target, options })),
-      ([, outcome]) =>
-        Result.isSuccess(outcome) ? Effect.void : Effect.fail(statusError(subject, outcome.failure))
+      ([, outcome]) => (Result.isSuccess(outcome) ? Effect.void : Effect.fail(statusError(subject, outcome.failure)))
     )
   }
 

@@ -46,11 +46,14 @@ export interface IncomingMeta {
   readonly managedFields?: ReadonlyArray<Json>
 }
 
+/** Go's decoder knows no integers. */
+const goTypeOf = (value: Json | undefined): string => (typeof value === "number" ? "number" : jsonTypeOf(value))
+
 type Parsed<A> = Result.Result<A | undefined, ApiStatus>
 
 const wrongType = (value: Json | undefined, field: string, type: string): ApiStatus =>
   badRequest(
-    `json: cannot unmarshal ${jsonTypeOf(value)} into Go struct field ObjectMeta.metadata.${field} of type ${type}`
+    `json: cannot unmarshal ${goTypeOf(value)} into Go struct field ObjectMeta.metadata.${field} of type ${type}`
   )
 
 const text = (metadata: JsonObject, field: string): Parsed<string> => {
@@ -78,8 +81,7 @@ const texts = (metadata: JsonObject, field: string): Parsed<ReadonlyArray<string
   if (!isJsonArray(value) || !value.every((item) => typeof item === "string")) {
     return Result.fail(wrongType(value, field, "[]string"))
   }
-  // The patch strategy of finalizers is a set upstream; duplicates in an update are dropped the same way.
-  return Result.succeed(value.length === 0 ? undefined : [...new Set(value)])
+  return Result.succeed(value.length === 0 ? undefined : value)
 }
 
 const ownerReference = (raw: Json): StoredOwnerReference | undefined => {
@@ -108,7 +110,8 @@ const ownerReferences = (metadata: JsonObject): Parsed<ReadonlyArray<StoredOwner
   for (const raw of value) {
     const reference = ownerReference(raw)
     if (reference === undefined) return Result.fail(wrongType(raw, "ownerReferences", type))
-    references.push(reference)
+    // Upstream drops repetitions, with a warning.
+    if (!references.some((known) => jsonEqual(known, reference))) references.push(reference)
   }
   return Result.succeed(references.length === 0 ? undefined : references)
 }
@@ -217,17 +220,20 @@ export const validateMeta = (meta: StoredMeta | IncomingMeta): ReadonlyArray<Fie
 const validateOwners = (references: ReadonlyArray<StoredOwnerReference>): ReadonlyArray<FieldError> => {
   const errors: Array<FieldError> = []
   let controller: StoredOwnerReference | undefined
-  for (const [index, reference] of references.entries()) {
-    const field = `metadata.ownerReferences[${index}]`
+  const field = "metadata.ownerReferences"
+  for (const reference of references) {
     if (reference.apiVersion === "") errors.push(invalidValue(`${field}.apiVersion`, "", "version must not be empty"))
     if (reference.kind === "") errors.push(invalidValue(`${field}.kind`, "", "must not be empty"))
     if (reference.name === "") errors.push(invalidValue(`${field}.name`, "", "must not be empty"))
     if (reference.uid === "") errors.push(invalidValue(`${field}.uid`, "", "must not be empty"))
+    if (reference.apiVersion === "v1" && reference.kind === "Event") {
+      errors.push(invalidValue(field, reference, "/v1, Kind=Event is disallowed from being an owner"))
+    }
     if (reference.controller !== true) continue
     if (controller !== undefined) {
       errors.push(
         invalidValue(
-          "metadata.ownerReferences",
+          field,
           references,
           `Only one reference can have Controller set to true. Found "true" in references for ${controller.kind}/${controller.name} and ${reference.kind}/${reference.name}`
         )
@@ -269,6 +275,11 @@ export const nameErrors = (
   rule: (name: string) => string | undefined
 ): ReadonlyArray<FieldError> => {
   if (meta.name === undefined) return [required("metadata.name", "name or generateName is required")]
+  const errors: Array<FieldError> = []
+  // What ends in a dash will not, once the suffix is there.
+  const badBase = meta.generateName === undefined ? undefined : rule(meta.generateName.replace(/-$/, "a"))
+  if (badBase !== undefined) errors.push(invalidValue("metadata.generateName", meta.generateName ?? "", badBase))
   const bad = rule(meta.name)
-  return bad === undefined ? [] : [invalidValue("metadata.name", meta.name, bad)]
+  if (bad !== undefined) errors.push(invalidValue("metadata.name", meta.name, bad))
+  return errors
 }

@@ -25,10 +25,16 @@ const DATA_KEY_RULE =
 /** Each rule returns what is wrong, or undefined. */
 export type NameRule = (name: string) => string | undefined
 
-const tooLong = (max: number): string => `must be no more than ${max} bytes`
+const tooLong = (max: number): string => `must be no more than ${max} characters`
 
 export const dnsLabel: NameRule = (name) =>
-  name.length > MAX_LABEL_LENGTH ? tooLong(MAX_LABEL_LENGTH) : label.test(name) ? undefined : LABEL_RULE
+  name.includes(".")
+    ? "must not contain dots"
+    : name.length > MAX_LABEL_LENGTH
+      ? tooLong(MAX_LABEL_LENGTH)
+      : label.test(name)
+        ? undefined
+        : LABEL_RULE
 
 export const dnsSubdomain: NameRule = (name) =>
   name.length > MAX_SUBDOMAIN_LENGTH ? tooLong(MAX_SUBDOMAIN_LENGTH) : subdomain.test(name) ? undefined : SUBDOMAIN_RULE

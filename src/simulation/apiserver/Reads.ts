@@ -3,9 +3,10 @@
  * version asked for. Does not own following changes (Watch.ts).
  */
 import * as Result from "effect/Result"
-import type { ApiStore, Target } from "./ApiStore.ts"
+import type { ApiStore } from "./ApiStore.ts"
 import type { StoredObject } from "./Json.ts"
 import { ownStored } from "./Json.ts"
+import type { Target } from "./Requests.ts"
 import type { ResourceType } from "./ResourceType.ts"
 import { both, fieldMatcher, labelMatcher, type Matcher } from "./Selectors.ts"
 import { ApiStatus, badRequest, expired, notFound } from "./Status.ts"

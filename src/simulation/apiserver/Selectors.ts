@@ -97,17 +97,22 @@ export const fieldMatcher = (
   for (const part of parts(selector)) {
     const match = /^([^=!]+?)\s*(==|=|!=)\s*(.*)$/.exec(part)
     if (match === null) {
-      return Result.fail(
-        badRequest(`invalid selector: ${JSON.stringify(selector)}; can't understand ${JSON.stringify(part)}`)
-      )
+      return Result.fail(badRequest(`invalid selector: '${selector}'; can't understand '${part}'`))
     }
     const [, field = "", operator, value = ""] = match
     const read = fieldReader(type, field)
-    if (read === undefined) return Result.fail(badRequest(`field label not supported: ${field}`))
+    if (read === undefined) return Result.fail(unknownField(type, field))
     tests.push((object) => ((read(object) ?? "") === value) === (operator !== "!="))
   }
   return Result.succeed((object) => tests.every((test) => test(object)))
 }
+
+const unknownField = (type: ResourceType, field: string): ApiStatus =>
+  badRequest(
+    type.definedBy === undefined && Object.keys(type.selectableFields).length === 0
+      ? `"${field}" is not a known field selector: only "metadata.name", "metadata.namespace"`
+      : `field label not supported: ${field}`
+  )
 
 const fieldReader = (type: ResourceType, field: string): ((object: StoredObject) => string | undefined) | undefined => {
   if (field === "metadata.name") return (object) => object.metadata.name

@@ -80,6 +80,15 @@ export const conflict = (type: GroupResource, name: string, cause: string): ApiS
     details: about(type, name)
   })
 
+/** A precondition of a deletion is told by the kind, not the resource. */
+export const preconditionFailed = (type: GroupResource, name: string, cause: string): ApiStatus =>
+  new ApiStatus({
+    code: 409,
+    reason: "Conflict",
+    message: `Operation cannot be fulfilled on ${qualified(type.kind, type.group)} ${quote(name)}: ${cause}`,
+    details: about(type, name)
+  })
+
 export const OPTIMISTIC_LOCK =
   "the object has been modified; please apply your changes to the latest version and try again"
 
@@ -98,8 +107,9 @@ export const forbidden = (
 
 export const badRequest = (message: string): ApiStatus => new ApiStatus({ code: 400, reason: "BadRequest", message })
 
-export const internalError = (why: string): ApiStatus =>
-  new ApiStatus({ code: 500, reason: "InternalError", message: `Internal error occurred: ${why}` })
+/** Upstream lets some faults of a client through as 500. */
+export const internalError = (message: string): ApiStatus =>
+  new ApiStatus({ code: 500, reason: "InternalError", message })
 
 export const methodNotAllowed = (message: string): ApiStatus =>
   new ApiStatus({ code: 405, reason: "MethodNotAllowed", message })
@@ -151,6 +161,8 @@ export interface FieldError {
   readonly field: string
   readonly value?: Json
   readonly detail: string
+  /** The value is not of its type: an Invalid value after which nothing more can be said of it. */
+  readonly wrongType?: true
 }
 
 const withoutValue: ReadonlySet<FieldErrorType> = new Set(["Required value", "Forbidden", "Too long"])

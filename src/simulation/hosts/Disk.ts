@@ -46,7 +46,8 @@ export interface Disk {
   /** Fails as a write would that needs new room on the persistent disk. */
   readonly reserve: Effect.Effect<void, DiskError>
   readonly bytesBelow: (path: string) => number
-  readonly setFull: (full: boolean) => void
+  /** No room for more below `root`; undefined: there is again. */
+  readonly setFull: (root: string | undefined) => void
   readonly setReadOnly: (readOnly: boolean) => void
   readonly loseVolatile: () => void
   /** Everything but what came with the image. */
@@ -66,7 +67,7 @@ const decoder = new TextDecoder()
 export const makeDisk = (image: Readonly<Record<string, string>> = {}): Disk => {
   const files = new Map<string, DiskEntry>()
   const listeners = new Set<() => void>()
-  let full = false
+  let full: string | undefined
   let readOnly = false
   const changed = (): void => {
     for (const listener of [...listeners]) listener()
@@ -80,7 +81,9 @@ export const makeDisk = (image: Readonly<Record<string, string>> = {}): Disk => 
   const refusal = (path: string, grows: boolean): DiskError | undefined => {
     if (isVolatile(path)) return undefined
     if (readOnly) return new DiskError({ detail: `${path}: Read-only file system` })
-    return full && grows ? new DiskError({ detail: `${path}: No space left on device` }) : undefined
+    return full !== undefined && below(path, full) && grows
+      ? new DiskError({ detail: `${path}: No space left on device` })
+      : undefined
   }
   const put = (path: string, content: Uint8Array, attributes: Attributes): void => {
     const before = files.get(path)
@@ -138,8 +141,8 @@ export const makeDisk = (image: Readonly<Record<string, string>> = {}): Disk => 
       return refused === undefined ? Effect.void : Effect.fail(refused)
     }),
     bytesBelow: (path) => list(path).reduce((sum, one) => sum + (files.get(one)?.content.length ?? 0), 0),
-    setFull: (value) => {
-      full = value
+    setFull: (root) => {
+      full = root
     },
     setReadOnly: (value) => {
       readOnly = value
@@ -149,7 +152,7 @@ export const makeDisk = (image: Readonly<Record<string, string>> = {}): Disk => 
     },
     reimage: () => {
       files.clear()
-      full = false
+      full = undefined
       readOnly = false
       install()
       changed()

@@ -7,7 +7,7 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Semaphore from "effect/Semaphore"
-import type { HostEvent, Refusal, Request, TenancyRecord } from "../../hosts/Protocol.ts"
+import type { HostEvent, Refusal, Request, TenancyRecord, TenancyState } from "../../hosts/Protocol.ts"
 import type { DiskError } from "./Disk.ts"
 import type { Journal } from "./Journal.ts"
 import {
@@ -19,10 +19,11 @@ import {
   RUNS,
   readJournal,
   readTenancy,
-  runDir
+  runDir,
+  writtenPath
 } from "./Journal.ts"
 import { residue } from "./Leftovers.ts"
-import { append, removeOurs, startRunner, sweep, writeTenancy } from "./Runner.ts"
+import { append, startRunner, sweep, writeTenancy } from "./Runner.ts"
 import { type HostParts, type JobRequest, othersOn } from "./StepProcess.ts"
 
 /** A follower starts a dead driver again this many times before it gives the call up. */
@@ -39,35 +40,41 @@ export interface Channel {
 
 type Admission =
   | { readonly _tag: "Refused"; readonly refusal: Refusal }
-  /** Nothing of this claim is there: begin. `record`: the one that is overwritten. */
-  | { readonly _tag: "Fresh"; readonly record: TenancyRecord | undefined }
+  /** No record. */
+  | { readonly _tag: "Untouched" }
+  /** The tombstone of an earlier claim, or of this one with an older fence. */
+  | { readonly _tag: "Freed" }
   | { readonly _tag: "Known"; readonly record: TenancyRecord }
+  /** Someone else's, which a person gave to this claim to clean. */
+  | { readonly _tag: "Adopted"; readonly record: TenancyRecord }
   /** The tombstone is this claim's own. */
-  | { readonly _tag: "AlreadyClean" }
+  | { readonly _tag: "AlreadyClean"; readonly record: TenancyRecord }
 
 const refused = (refusal: Refusal): Admission => ({ _tag: "Refused", refusal })
 
-/** The fence rules, apart from journals. */
+/** The rules of claim and fence, apart from journals. */
 export const admit = (
   request: Exclude<Request, { readonly verb: "inspect" }>,
   record: TenancyRecord | undefined
 ): Admission => {
-  if (record === undefined) return { _tag: "Fresh", record }
+  if (record === undefined) return { _tag: "Untouched" }
   const { claim, fence } = request.tenant
+  const { verb } = request
   const own = record.claim === claim
   if (record.state === "free") {
-    if (own && request.verb === "clean") return { _tag: "AlreadyClean" }
-    if (fence > record.fence) return { _tag: "Fresh", record }
+    if (own && verb === "clean") return { _tag: "AlreadyClean", record }
+    if (verb === "quarantine") return own ? refused({ why: "released" }) : refused({ why: "foreign", record })
+    if (fence > record.fence) return { _tag: "Freed" }
     return refused(own ? { why: "released" } : { why: "fence", fence: record.fence })
   }
   if (!own) {
-    if (request.verb === "clean" && request.adopt === true) return { _tag: "Fresh", record }
+    if (verb === "clean" && request.adopt === true) return { _tag: "Adopted", record }
     return refused(record.state === "quarantined" ? { why: "quarantined", record } : { why: "foreign", record })
   }
   if (fence < record.fence) return refused({ why: "fence", fence: record.fence })
-  if (request.verb === "run" && record.state === "quarantined") return refused({ why: "quarantined", record })
   // What a cleaning has begun to take away is not continued.
-  if (request.verb === "run" && record.state === "cleaning") return refused({ why: "released" })
+  if (verb === "run" && record.state === "cleaning") return refused({ why: "released" })
+  if (verb === "run" && record.state === "quarantined") return refused({ why: "quarantined", record })
   return { _tag: "Known", record }
 }
 
@@ -105,26 +112,39 @@ const launch = Effect.fnUntraced(function* (host: HostParts, request: JobRequest
   )
 })
 
-const begin = (host: HostParts, request: JobRequest) =>
+/** A cleaning's journal tells what it is to do where a run's has the hash of its data. */
+const begin = (host: HostParts, request: JobRequest, mode: "all" | "verify" = "all") =>
   append(host.kernel, journalPath(request.tenant.claim, request.verb), {
     t: "begin",
     attempt: request.attempt,
-    dataHash: request.verb === "run" ? request.dataHash : ""
+    dataHash: request.verb === "run" ? request.dataHash : mode
   })
 
 /** First tenancy of the claim: journal before record, so that a record without a journal always means a lost one. */
-const startFresh = Effect.fnUntraced(function* (
+const startRun = Effect.fnUntraced(function* (
   host: HostParts,
   request: JobRequest
 ): Effect.fn.Return<Attached, DiskError> {
   const { kernel } = host
   const { claim } = request.tenant
-  for (const path of kernel.disk.list(RUNS)) kernel.disk.remove(path)
+  kernel.disk.remove(RUNS)
   yield* kernel.durably("request", kernel.disk.write(`${runDir(claim)}/request`, "request", { mode: "0600", claim }))
   yield* begin(host, request)
-  // A cleaning takes over what it finds: only a bootstrap has a right to a clean host.
-  if (request.verb === "run") yield* tenantOfHost(host, request)
-  yield* writeTenancy(kernel, request, request.verb === "run" ? "running" : "cleaning")
+  yield* tenantOfHost(host, request)
+  yield* writeTenancy(kernel, request, "running")
+  yield* launch(host, request)
+  return "fresh"
+})
+
+/** A new attempt of a cleaning; it only verifies (`verify`) where this claim never was. */
+const startClean = Effect.fnUntraced(function* (
+  host: HostParts,
+  request: JobRequest,
+  mode: "all" | "verify"
+): Effect.fn.Return<Attached, DiskError> {
+  yield* writeTenancy(host.kernel, request, "cleaning")
+  host.kernel.disk.remove(journalPath(request.tenant.claim, "clean"))
+  yield* begin(host, request, mode)
   yield* launch(host, request)
   return "fresh"
 })
@@ -136,24 +156,33 @@ const fate = (journal: Journal, attempt: number): "ended" | "open" | "retry" =>
       ? "ended"
       : "retry"
 
+/** A newer fence takes over; machine and cluster follow, as `clusterctl move` changes them. */
+const takeOver = (host: HostParts, request: JobRequest, record: TenancyRecord, state: TenancyState) => {
+  const { cluster, fence, machine } = request.tenant
+  const same =
+    record.state === state && record.fence === fence && record.machine === machine && record.cluster === cluster
+  return same ? Effect.void : writeTenancy(host.kernel, request, state)
+}
+
 const continueRun = Effect.fnUntraced(function* (
   host: HostParts,
   request: Extract<JobRequest, { readonly verb: "run" }>,
   record: TenancyRecord
 ): Effect.fn.Return<Attached | Refusal, DiskError> {
-  const { kernel } = host
-  const journal = readJournal(kernel.disk, journalPath(request.tenant.claim, "run"))
+  const journal = readJournal(host.kernel.disk, journalPath(request.tenant.claim, "run"))
   if (journal === undefined) return { why: "journal-lost" }
   if (journal.dataHash !== request.dataHash) return { why: "data" }
   const state = fate(journal, request.attempt)
-  const settled = journal.verdict?.record.t === "succeeded" ? "ready" : "failed"
   if (state === "ended") {
-    if (record.fence < request.tenant.fence || record.state !== settled) yield* writeTenancy(kernel, request, settled)
+    yield* takeOver(host, request, record, journal.verdict?.record.t === "succeeded" ? "ready" : "failed")
     return "ended"
   }
-  if (record.fence < request.tenant.fence || record.state !== "running") yield* writeTenancy(kernel, request, "running")
-  if (state === "open" && driverAlive(host, request)) return "attached"
-  if (state === "retry" || request.attempt > journal.attempt) yield* begin(host, request)
+  if (driverAlive(host, request)) {
+    yield* takeOver(host, request, record, record.state)
+    return "attached"
+  }
+  yield* takeOver(host, request, record, "running")
+  if (request.attempt > journal.attempt) yield* begin(host, request)
   yield* launch(host, request)
   return "resumed"
 })
@@ -162,54 +191,56 @@ const continueClean = Effect.fnUntraced(function* (
   host: HostParts,
   request: Extract<JobRequest, { readonly verb: "clean" }>,
   record: TenancyRecord
-): Effect.fn.Return<Attached | Refusal, DiskError> {
-  const { kernel } = host
-  const { claim } = request.tenant
-  const path = journalPath(claim, "clean")
-  const journal = record.state === "cleaning" ? readJournal(kernel.disk, path) : undefined
-  if (journal !== undefined && driverAlive(host, request)) {
-    if (record.fence < request.tenant.fence) yield* writeTenancy(kernel, request, "cleaning")
+): Effect.fn.Return<Attached, DiskError> {
+  const journal = readJournal(host.kernel.disk, journalPath(request.tenant.claim, "clean"))
+  if (journal === undefined) return yield* startClean(host, request, "all")
+  if (driverAlive(host, request)) {
+    yield* takeOver(host, request, record, "cleaning")
     return "attached"
   }
-  if (journal !== undefined && fate(journal, request.attempt) === "ended") return "ended"
-  if (record.state !== "cleaning" || record.fence < request.tenant.fence)
-    yield* writeTenancy(kernel, request, "cleaning")
-  yield* sweep(kernel, claim, undefined)
-  const resumes = journal !== undefined && journal.verdict === undefined && journal.attempt === request.attempt
-  if (!resumes) {
-    kernel.disk.remove(path)
-    yield* begin(host, request)
+  if (request.attempt > journal.attempt) return yield* startClean(host, request, "all")
+  if (journal.verdict !== undefined) {
+    yield* takeOver(host, request, record, record.state)
+    return "ended"
   }
+  yield* takeOver(host, request, record, "cleaning")
   yield* launch(host, request)
-  return resumes ? "resumed" : "fresh"
+  return "resumed"
 })
 
 /** Everything that decides and writes, under the host's lock. */
 const attach = Effect.fnUntraced(function* (
   host: HostParts,
   request: JobRequest
-): Effect.fn.Return<Attached | Refusal | "clean", DiskError> {
+): Effect.fn.Return<Attached | Refusal | "buried", DiskError> {
   const { kernel } = host
   const admission = admit(request, readTenancy(kernel.disk))
   switch (admission._tag) {
     case "Refused":
       return admission.refusal
     case "AlreadyClean":
-      removeOurs(kernel)
-      return "clean"
-    case "Fresh": {
-      const before = admission.record
-      if (before !== undefined && before.state !== "free") yield* sweep(kernel, before.claim, undefined)
-      return yield* startFresh(host, request)
+      if (request.tenant.fence > admission.record.fence) yield* takeOver(host, request, admission.record, "free")
+      kernel.disk.remove(RUNS)
+      return "buried"
+    case "Untouched":
+      return yield* request.verb === "run" ? startRun(host, request) : startClean(host, request, "all")
+    case "Freed":
+      return yield* request.verb === "run" ? startRun(host, request) : startClean(host, request, "verify")
+    case "Adopted": {
+      yield* sweep(kernel, undefined)
+      const written = kernel.disk.readText(writtenPath(admission.record.claim)) ?? ""
+      yield* kernel.disk.write(writtenPath(request.tenant.claim), written)
+      return yield* startClean(host, request, "all")
     }
     case "Known":
-      return request.verb === "run"
-        ? yield* continueRun(host, request, admission.record)
-        : yield* continueClean(host, request, admission.record)
+      return yield* request.verb === "run"
+        ? continueRun(host, request, admission.record)
+        : continueClean(host, request, admission.record)
   }
 })
 
-type Told = "verdict" | "cleaned" | "dead" | "gone"
+/** `overtaken`: a newer fence of the same claim has the host now. */
+type Told = "verdict" | "cleaned" | "dead" | "gone" | "overtaken"
 
 /** Tells the journal from `from` on, until a verdict stands or its driver is dead. */
 const tellJournal = Effect.fnUntraced(function* (
@@ -227,6 +258,7 @@ const tellJournal = Effect.fnUntraced(function* (
     if (end !== undefined) return
     const journal = readJournal(kernel.disk, path)
     const tenancy = readTenancy(kernel.disk)
+    if (tenancy?.claim === claim && tenancy.fence > request.tenant.fence) end = "overtaken"
     if (journal === undefined) {
       end = request.verb === "clean" && tenancy?.claim === claim && tenancy.state === "free" ? "cleaned" : "gone"
       return
@@ -234,7 +266,10 @@ const tellJournal = Effect.fnUntraced(function* (
     for (const [index, record] of journal.records.entries()) {
       if (index < from.at) continue
       if (!isVerdict(record)) pending.push(...eventsOf(record))
-      else if (index === journal.verdict?.at) {
+      else if (
+        index === journal.verdict?.at &&
+        (request.verb === "clean" || fate(journal, request.attempt) === "ended")
+      ) {
         pending.push(...eventsOf(record))
         end = "verdict"
       }
@@ -268,7 +303,7 @@ const tellJournal = Effect.fnUntraced(function* (
   }).pipe(Effect.ensuring(Effect.sync(unsubscribe)))
 })
 
-const isRefusal = (value: Attached | Refusal | "clean"): value is Refusal => typeof value === "object"
+const isRefusal = (value: Attached | Refusal | "buried"): value is Refusal => typeof value === "object"
 
 const follow = Effect.fnUntraced(function* (
   host: HostParts,
@@ -280,11 +315,18 @@ const follow = Effect.fnUntraced(function* (
   for (let resumes = 0; resumes <= MAX_RESUMES; resumes += 1) {
     const how = yield* lock.withPermits(1)(attach(host, request))
     if (isRefusal(how)) return yield* channel.print({ _tag: "Refused", refusal: how })
-    if (how === "clean") return yield* channel.print({ _tag: "Cleaned" })
+    if (how === "buried") {
+      if (resumes === 0) yield* channel.print({ _tag: "Attached", how: "ended" })
+      return yield* channel.print({ _tag: "Cleaned" })
+    }
     yield* channel.print({ _tag: "Attached", how })
     const end = yield* tellJournal(host, request, channel, told)
     if (end === "verdict") return
     if (end === "cleaned") return yield* channel.print({ _tag: "Cleaned" })
+    if (end === "overtaken") {
+      const fence = readTenancy(host.kernel.disk)?.fence ?? request.tenant.fence
+      return yield* channel.print({ _tag: "Refused", refusal: { why: "fence", fence } })
+    }
     const fault = host.kernel.disk.readText(faultPath(request.tenant.claim, request.verb))
     if (fault !== undefined) return yield* channel.print({ _tag: "DriverError", detail: fault })
   }
@@ -302,6 +344,11 @@ const quarantine = Effect.fnUntraced(function* (
   yield* channel.print({ _tag: "Tenancy", record: readTenancy(host.kernel.disk) })
 })
 
+const notRoot = (uid: number): HostEvent => ({
+  _tag: "Refused",
+  refusal: { why: "unsupported", detail: `not root: uid ${uid}` }
+})
+
 /** One exec of the driver, as root unless `uid` says otherwise. */
 export const serve = (
   host: HostParts,
@@ -315,10 +362,11 @@ export const serve = (
     if (request.verb === "inspect") {
       const { serviceManager } = kernel
       yield* channel.print({ _tag: "Facts", bootId: kernel.bootId(), serviceManager, hostname: kernel.name, uid })
+      if (uid !== 0) return yield* channel.print(notRoot(uid))
       return yield* channel.print({ _tag: "Tenancy", record: readTenancy(kernel.disk) })
     }
     if (uid !== 0) {
-      return yield* channel.print({ _tag: "Refused", refusal: { why: "unsupported", detail: "not root" } })
+      return yield* channel.print(notRoot(uid))
     }
     if (request.verb === "quarantine") return yield* lock.withPermits(1)(quarantine(host, request, channel))
     return yield* follow(host, lock, request, channel)

@@ -11,6 +11,8 @@ import type { Disk } from "./Disk.ts"
 export const RUNS = `${STATE_DIR}/runs`
 export const runDir = (claim: string): string => `${RUNS}/${claim}`
 export const journalPath = (claim: string, verb: "run" | "clean"): string => `${runDir(claim)}/${verb}.journal`
+/** Paths the run made, for the cleaning. */
+export const writtenPath = (claim: string): string => `${runDir(claim)}/written`
 /** Which process drives the run, in which boot; on /run, so a reboot takes it along. */
 export const driverPath = (claim: string, verb: "run" | "clean"): string => `/run/machinist/${claim}.${verb}`
 /** Why a driver gave up without being able to write a record. */
@@ -73,6 +75,8 @@ export interface Journal {
   readonly prepared: boolean
   readonly fates: ReadonlyMap<number, StepFate>
   readonly sentinelSeen: boolean
+  /** In a row, in this attempt. */
+  readonly interruptions: number
   /** Index of the verdict that stands: an earlier one was overtaken by a new attempt. */
   readonly verdict: { readonly at: number; readonly record: Verdict } | undefined
 }
@@ -100,6 +104,7 @@ const decodeJournal = (text: string): Journal => {
   let dataHash = ""
   let prepared = false
   let sentinelSeen = false
+  let interruptions = 0
   let verdict: Journal["verdict"]
   for (const [at, record] of records.entries()) {
     switch (record.t) {
@@ -107,6 +112,7 @@ const decodeJournal = (text: string): Journal => {
         attempt = record.attempt
         dataHash = record.dataHash
         verdict = undefined
+        interruptions = 0
         break
       case "prepared":
         prepared = true
@@ -117,9 +123,11 @@ const decodeJournal = (text: string): Journal => {
       case "end":
         fates.set(record.step, { how: "ended", code: record.code, attempt })
         sentinelSeen ||= record.sentinel
+        interruptions = 0
         break
       case "interrupted":
         fates.set(record.step, { how: "interrupted" })
+        interruptions += 1
         break
       case "succeeded":
       case "failed":
@@ -129,7 +137,7 @@ const decodeJournal = (text: string): Journal => {
         break
     }
   }
-  return { records, attempt, dataHash, prepared, fates, sentinelSeen, verdict }
+  return { records, attempt, dataHash, prepared, fates, sentinelSeen, interruptions, verdict }
 }
 
 /** What a follower prints for a record; verdicts only when they stand. */

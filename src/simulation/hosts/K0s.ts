@@ -50,6 +50,11 @@ export interface K0s {
 const serviceFile = (kernel: Kernel, role: string): string =>
   kernel.serviceManager === "systemd" ? `/etc/systemd/system/k0s${role}.service` : `/etc/init.d/k0s${role}`
 const ROLES = ["worker", "controller"] as const
+/** Wherever a service manager of ours has them. */
+export const SERVICES: ReadonlyArray<string> = ROLES.flatMap((role) => [
+  `/etc/systemd/system/k0s${role}.service`,
+  `/etc/init.d/k0s${role}`
+])
 
 export const makeK0s = (kernel: Kernel, world: K0sWorld): K0s => {
   const { disk } = kernel

@@ -25,8 +25,6 @@ export interface ProcessInfo {
   readonly claim?: string
   /** MACHINIST_STEP in its environment: the step that started it, `<run or clean>.<number>`. */
   readonly step?: string
-  /** Parent by process group: a killed step takes these with it, unless they left the group. */
-  readonly group?: number
 }
 
 export interface HostProcess extends ProcessInfo {
@@ -58,8 +56,8 @@ export interface Kernel {
   readonly waitFor: (pid: number) => Effect.Effect<void>
   /** A place where the calling process may be killed; every durable write has one before and one after it. */
   readonly failpoint: (name: string) => Effect.Effect<void>
-  /** `n`-th failpoint from now (from 1) kills its process; undefined disarms. */
-  readonly failAt: (n: number | undefined) => void
+  /** `n`-th failpoint from now (from 1) kills its process, or takes the power away; undefined disarms. */
+  readonly failAt: (n: number | undefined, how?: "process" | "power") => void
   readonly failpointsPassed: () => ReadonlyArray<string>
   /** One durable write of the driver: latency drawn, failpoints around it. */
   readonly durably: <E>(name: string, write: Effect.Effect<void, E>) => Effect.Effect<void, E>
@@ -78,6 +76,8 @@ export interface KernelOptions {
   readonly disk: Disk
   readonly witness: Witness
   readonly serviceManager: ServiceManager
+  /** What happens to the outside when the power goes, once nothing runs any more. */
+  readonly onPowerLoss: Effect.Effect<void>
   /** Of one durable write. */
   readonly writeLatency: Millis
 }
@@ -101,6 +101,7 @@ export const makeKernel = Effect.fnUntraced(function* (
   let boots = 1
   let on = true
   let armed: number | undefined
+  let armedHow: "process" | "power" = "process"
 
   const gone = (pid: number): void => {
     table.delete(pid)
@@ -137,6 +138,13 @@ export const makeKernel = Effect.fnUntraced(function* (
     return victims.length
   })
 
+  const powerOff = Effect.gen(function* () {
+    on = false
+    yield* kill(() => true)
+    options.disk.loseVolatile()
+    yield* options.onPowerLoss
+  })
+
   const failpoint = (name: string): Effect.Effect<void> =>
     Effect.suspend(() => {
       passed.push(name)
@@ -145,14 +153,10 @@ export const makeKernel = Effect.fnUntraced(function* (
       armed -= 1
       if (armed > 0) return Effect.void
       armed = undefined
-      return Effect.interrupt
+      // Taking the power away kills the caller too, so another fiber has to do it.
+      return armedHow === "process" ? Effect.interrupt : Effect.andThen(Effect.forkIn(powerOff, scope), Effect.never)
     })
 
-  const powerOff = Effect.gen(function* () {
-    on = false
-    yield* kill(() => true)
-    options.disk.loseVolatile()
-  })
   const powerOn = Effect.gen(function* () {
     if (on) return
     boots += 1
@@ -180,9 +184,10 @@ export const makeKernel = Effect.fnUntraced(function* (
         return Deferred.await(waiter)
       }),
     failpoint,
-    failAt: (n) => {
+    failAt: (n, how = "process") => {
       armed = n
-      if (n !== undefined) passed.length = 0
+      armedHow = how
+      passed.length = 0
     },
     failpointsPassed: () => passed,
     durably: (name, write) =>

@@ -3,41 +3,32 @@
  * would), and what the witness knows beyond that. Does not own removing it.
  */
 import { SENTINEL } from "../../hosts/Protocol.ts"
-import { K0S_DATA } from "./K0s.ts"
+import { K0S_DATA, SERVICES } from "./K0s.ts"
 import type { Kernel } from "./Kernel.ts"
 
-const k0sServices = ["worker", "controller"].flatMap((role) => [
-  `/etc/systemd/system/k0s${role}.service`,
-  `/etc/init.d/k0s${role}`
-])
-
-/** What is still there of k0s, of the given paths, and of the claim's processes. */
-export const leftovers = (
-  kernel: Kernel,
-  claim: string,
-  k0s: boolean,
-  paths: ReadonlyArray<string>
-): ReadonlyArray<string> => [
+/** What is still there of k0s, of the given paths, and of processes that any run started; in the driver's words. */
+export const leftovers = (kernel: Kernel, k0s: boolean, paths: ReadonlyArray<string>): ReadonlyArray<string> => [
   ...(k0s
     ? [
         ...kernel
           .processes()
           .filter((process) => process.comm === "k0s")
-          .map((process) => `process ${process.pid} k0s`),
-        ...[...k0sServices, K0S_DATA].filter((path) => kernel.disk.exists(path))
+          .map((process) => `process ${process.pid} (k0s) of k0s`),
+        ...SERVICES.filter((path) => kernel.disk.exists(path)).map((path) => `service ${path}`),
+        ...(kernel.disk.exists(K0S_DATA) ? [K0S_DATA] : [])
       ]
     : []),
   ...[...new Set([...paths, SENTINEL])].filter((path) => kernel.disk.exists(path)),
   ...kernel
     .processes()
-    .filter((process) => process.claim === claim && (process.role === "daemon" || process.role === "step"))
+    .filter((process) => process.claim !== undefined && (process.role === "daemon" || process.role === "step"))
     .filter((process) => !(k0s && process.comm === "k0s"))
-    .map((process) => `process ${process.pid} ${process.comm}`)
+    .map((process) => `process ${process.pid} (${process.comm}) of a bootstrap step`)
 ]
 
 /** The witness's own view of what a tenant left: knows who wrote each file, which no driver does. */
 export const residue = (kernel: Kernel, mine: (claim: string) => boolean): ReadonlyArray<string> => {
-  const found = leftovers(kernel, "", true, []).filter(
+  const found = leftovers(kernel, true, []).filter(
     (what) => what !== SENTINEL || mine(kernel.disk.entry(SENTINEL)?.claim ?? "")
   )
   const files = kernel.disk

@@ -152,8 +152,7 @@ const test = (context: StepContext, words: ReadonlyArray<string>): boolean => {
 const program = Effect.fnUntraced(function* (
   context: StepContext,
   words: ReadonlyArray<string>,
-  background: boolean,
-  ownGroup: boolean
+  background: boolean
 ): Effect.fn.Return<number, DiskError> {
   const [path = "", verb] = words
   const comm = path.split("/").at(-1) ?? path
@@ -164,7 +163,7 @@ const program = Effect.fnUntraced(function* (
   }
   const body = verb === undefined || Number.isNaN(Number(verb)) ? Effect.void : Effect.sleep(Number(verb) * 1000)
   const process = yield* context.kernel.spawn(
-    { comm, role: "daemon", claim: context.claim, step: `${context.verb}.${context.index}`, ...(ownGroup ? {} : { group: context.pid }) },
+    { comm, role: "daemon", claim: context.claim, step: `${context.verb}.${context.index}` },
     () => body
   )
   if (!background) yield* context.kernel.waitFor(process.pid)
@@ -173,7 +172,6 @@ const program = Effect.fnUntraced(function* (
 
 const run = Effect.fnUntraced(function* (context: StepContext, command: Command): Effect.fn.Return<number, DiskError> {
   const { disk } = context.kernel
-  const ownGroup = command.words.includes("setsid")
   const words = command.words.filter((word) => !PREFIXES.has(word))
   const [head = "", ...rest] = words
   const paths = WITHOUT_OPTIONS(rest)
@@ -215,11 +213,11 @@ const run = Effect.fnUntraced(function* (context: StepContext, command: Command)
       context.stdout(Number(rest[0]))
       return 0
     case "sleep":
-      if (command.background) return yield* program(context, words, true, ownGroup)
+      if (command.background) return yield* program(context, words, true)
       yield* Effect.sleep(Number(rest[0]) * 1000)
       return 0
     default:
-      return yield* program(context, words, command.background, ownGroup)
+      return yield* program(context, words, command.background)
   }
 })
 

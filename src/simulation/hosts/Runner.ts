@@ -5,13 +5,27 @@
  */
 import * as Effect from "effect/Effect"
 import type { TenancyRecord, TenancyState } from "../../hosts/Protocol.ts"
-import { SENTINEL, STATE_DIR, TENANCY_FILE } from "../../hosts/Protocol.ts"
+import { SENTINEL, TENANCY_FILE } from "../../hosts/Protocol.ts"
 import { DiskError } from "./Disk.ts"
 import type { Journal, JournalRecord, Verdict } from "./Journal.ts"
-import { encodeTenancy, faultPath, journalLine, journalPath, readJournal, readTenancy } from "./Journal.ts"
+import {
+  encodeTenancy,
+  faultPath,
+  journalLine,
+  journalPath,
+  RUNS,
+  readJournal,
+  readTenancy,
+  writtenPath
+} from "./Journal.ts"
 import type { HostProcess, Kernel } from "./Kernel.ts"
 import { leftovers, residue } from "./Leftovers.ts"
-import { execute, type Hand, type HostParts, type JobRequest, recorded, tellUnrecorded } from "./StepProcess.ts"
+import { execute, type Hand, type HostParts, type JobRequest, KILLED, recorded, tellUnrecorded } from "./StepProcess.ts"
+
+/** A step that is interrupted so often in a row, in one attempt, counts as failed. */
+const MAX_INTERRUPTIONS = 5
+
+type CleanRequest = Extract<JobRequest, { readonly verb: "clean" }>
 
 export const writeTenancy = (
   kernel: Kernel,
@@ -27,9 +41,10 @@ export const writeTenancy = (
 const setState = (kernel: Kernel, claim: string, state: TenancyState): Effect.Effect<void, DiskError> =>
   Effect.suspend(() => {
     const record = readTenancy(kernel.disk)
-    return record === undefined || record.claim !== claim || record.state === state
-      ? Effect.void
-      : writeTenancy(kernel, { tenant: record }, state)
+    if (record === undefined || record.claim !== claim || record.state === state) return Effect.void
+    // Whoever cleans by now is about to kill us.
+    if (record.state === "cleaning" || record.state === "quarantined" || record.state === "free") return Effect.void
+    return writeTenancy(kernel, { tenant: record }, state)
   })
 
 export const append = (kernel: Kernel, path: string, record: JournalRecord, reserved = false) =>
@@ -46,12 +61,14 @@ const prepare = Effect.fnUntraced(function* (
     // Told apart by content: an append that was done before the driver died is not done again.
     const done = before !== undefined && endsWith(before, file.content)
     const content = before === undefined ? file.content : done ? before : joined(before, file.content)
+    const existed = disk.entry(file.path)
+    if (existed === undefined) yield* disk.append(writtenPath(request.tenant.claim), `${file.path}\n`)
     yield* kernel.durably(
       `file ${file.path}`,
       disk.write(file.path, content, {
         mode: file.mode,
         owner: file.owner ?? "root:root",
-        via: "file",
+        via: existed?.via ?? "file",
         claim: request.tenant.claim
       })
     )
@@ -74,6 +91,22 @@ const joined = (a: Uint8Array, b: Uint8Array): Uint8Array => {
 const endsWith = (whole: Uint8Array, end: Uint8Array): boolean =>
   end.length > 0 && whole.length >= end.length && end.every((byte, i) => whole[whole.length - end.length + i] === byte)
 
+/** The step's process is dead for sure before it is run again; false: it was interrupted too often. */
+const settleInterrupted = Effect.fnUntraced(function* (
+  kernel: Kernel,
+  request: JobRequest,
+  journal: Journal,
+  index: number
+): Effect.fn.Return<boolean, DiskError> {
+  const { claim } = request.tenant
+  const path = journalPath(claim, request.verb)
+  yield* kernel.kill((process) => process.claim === claim && process.step === `${request.verb}.${index}`)
+  yield* append(kernel, path, { t: "interrupted", step: index })
+  if (journal.interruptions + 1 < MAX_INTERRUPTIONS) return true
+  yield* append(kernel, path, { t: "end", step: index, code: KILLED, sentinel: false })
+  return false
+})
+
 /** Runs what is not recorded yet; the verdict of a bootstrap, or undefined when a cleaning's steps are through. */
 const runSteps = Effect.fnUntraced(function* (
   host: HostParts,
@@ -83,20 +116,23 @@ const runSteps = Effect.fnUntraced(function* (
   hand: Hand
 ): Effect.fn.Return<Verdict | undefined, DiskError> {
   const { kernel } = host
-  const { claim } = request.tenant
-  const path = journalPath(claim, request.verb)
+  const path = journalPath(request.tenant.claim, request.verb)
+  const failed = (step: number, code: number, stderr: ReadonlyArray<string> = []): Verdict | undefined =>
+    code === 0 || request.verb === "clean" ? undefined : { t: "failed", step, code, stderr }
   let sentinel = journal.sentinelSeen
   for (const index of request.steps.keys()) {
     const fate = journal.fates.get(index)
     const again = fate?.how === "ended" && request.verb === "run" && fate.code !== 0 && fate.attempt < journal.attempt
     if (fate?.how === "ended" && !again) {
       // The driver died after the step's end and before the verdict.
-      if (fate.code !== 0 && request.verb === "run") return { t: "failed", step: index, code: fate.code, stderr: [] }
+      const verdict = failed(index, fate.code)
+      if (verdict !== undefined) return verdict
       continue
     }
-    if (fate?.how === "started") {
-      yield* kernel.kill((process) => process.claim === claim && process.step === `${request.verb}.${index}`)
-      yield* append(kernel, path, { t: "interrupted", step: index })
+    if (fate?.how === "started" && !(yield* settleInterrupted(kernel, request, journal, index))) {
+      const verdict = failed(index, KILLED)
+      if (verdict !== undefined) return verdict
+      continue
     }
     yield* kernel.disk.reserve
     yield* append(kernel, path, { t: "start", step: index })
@@ -108,57 +144,81 @@ const runSteps = Effect.fnUntraced(function* (
         .append(path, journalLine({ t: "end", step: index, code, sentinel }), { reserved: true })
         .pipe(Effect.andThen(Effect.sync(() => recorded(hand))))
     )
-    if (code !== 0 && request.verb === "run") return { t: "failed", step: index, code, stderr }
+    const verdict = failed(index, code, stderr)
+    if (verdict !== undefined) return verdict
   }
   if (request.verb === "clean") return undefined
   return request.sentinel && !sentinel && !kernel.disk.exists(SENTINEL) ? { t: "no-sentinel" } : { t: "succeeded" }
 })
 
-/** Everything of ours but the tombstone. */
-export const removeOurs = (kernel: Kernel): void => {
-  for (const path of kernel.disk.list(STATE_DIR)) if (path !== TENANCY_FILE) kernel.disk.remove(path)
-}
+/** Kills whatever any run started; the cleaning's own driver (`except`) and followers are left. */
+export const sweep = (kernel: Kernel, except: number | undefined) =>
+  kernel.kill(({ claim, pid, role }) => claim !== undefined && pid !== except && role !== "follower")
 
-/** Kills the claim's processes; a driver of the cleaning itself (`except`) and followers are left. */
-export const sweep = (kernel: Kernel, claim: string, except: number | undefined) =>
-  kernel.kill(
-    (process) =>
-      process.claim === claim && process.pid !== except && process.role !== "follower" && process.role !== "service"
-  )
-
-const finishCleaning = Effect.fnUntraced(function* (
-  kernel: Kernel,
-  driver: HostProcess,
-  request: Extract<JobRequest, { readonly verb: "clean" }>
-): Effect.fn.Return<void, DiskError> {
-  const { claim } = request.tenant
-  for (const path of request.remove) {
-    yield* kernel.durably(
-      `removal ${path}`,
-      Effect.sync(() => {
-        kernel.disk.remove(path)
-      })
-    )
-  }
-  // What the clean-up steps themselves left running is swept too.
-  yield* sweep(kernel, claim, driver.pid)
-  const found = leftovers(kernel, claim, request.verify.k0s, request.verify.paths)
-  if (found.length > 0) return yield* append(kernel, journalPath(claim, "clean"), { t: "dirty", leftovers: found })
+const removePaths = Effect.fnUntraced(function* (kernel: Kernel, request: CleanRequest): Effect.fn.Return<void> {
+  const written = (kernel.disk.readText(writtenPath(request.tenant.claim)) ?? "").split("\n")
   yield* kernel.durably(
-    "tombstone",
-    Effect.gen(function* () {
-      const record = readTenancy(kernel.disk)
-      const fence = Math.max(record?.claim === claim ? record.fence : 0, request.tenant.fence)
-      const text = encodeTenancy({ ...request.tenant, fence, bootId: kernel.bootId(), state: "free" })
-      yield* kernel.disk.write(TENANCY_FILE, text, { mode: "0600" })
-      yield* kernel.witness.tell(kernel.name, {
-        _tag: "Wiped",
-        claim,
-        residue: request.verify.k0s ? residue(kernel, (one) => one !== "") : []
-      })
+    "removal",
+    Effect.sync(() => {
+      for (const path of [...request.remove, ...written, SENTINEL]) if (path !== "") kernel.disk.remove(path)
     })
   )
-  removeOurs(kernel)
+})
+
+const bury = (kernel: Kernel, request: CleanRequest): Effect.Effect<void, DiskError> =>
+  kernel.durably(
+    "tombstone",
+    Effect.gen(function* () {
+      const { claim } = request.tenant
+      const record = readTenancy(kernel.disk)
+      if (record?.claim !== claim || record.state !== "cleaning") {
+        return yield* new DiskError({ detail: "the tenancy record was changed during the cleaning" })
+      }
+      yield* kernel.disk.write(TENANCY_FILE, encodeTenancy({ ...record, bootId: kernel.bootId(), state: "free" }))
+      // Other bootstrap providers' leavings are not known to anyone.
+      const left = request.verify.k0s ? residue(kernel, (one) => one !== "") : []
+      yield* kernel.witness.tell(kernel.name, { _tag: "Wiped", claim, residue: left })
+    })
+  )
+
+const driveClean = Effect.fnUntraced(function* (
+  host: HostParts,
+  driver: HostProcess,
+  request: CleanRequest,
+  journal: Journal,
+  hand: Hand
+): Effect.fn.Return<void, DiskError> {
+  const { kernel } = host
+  if (journal.dataHash !== "verify") {
+    yield* sweep(kernel, driver.pid)
+    yield* runSteps(host, driver, request, journal, hand)
+    yield* removePaths(kernel, request)
+    // What the clean-up steps themselves left running.
+    yield* sweep(kernel, driver.pid)
+  }
+  const found = leftovers(kernel, request.verify.k0s, [...request.remove, ...request.verify.paths])
+  if (found.length > 0) {
+    return yield* append(kernel, journalPath(request.tenant.claim, "clean"), { t: "dirty", leftovers: found })
+  }
+  yield* bury(kernel, request)
+  kernel.disk.remove(RUNS)
+})
+
+const driveRun = Effect.fnUntraced(function* (
+  host: HostParts,
+  driver: HostProcess,
+  request: Extract<JobRequest, { readonly verb: "run" }>,
+  journal: Journal,
+  hand: Hand
+): Effect.fn.Return<void, DiskError> {
+  const { kernel } = host
+  const path = journalPath(request.tenant.claim, "run")
+  if (!journal.prepared) yield* prepare(kernel, request, path)
+  const verdict = yield* runSteps(host, driver, request, journal, hand)
+  if (verdict === undefined) return
+  // The record first: whoever is told the verdict finds the state that belongs to it.
+  yield* setState(kernel, request.tenant.claim, verdict.t === "succeeded" ? "ready" : "failed")
+  yield* append(kernel, path, verdict, true)
 })
 
 /** The whole life of the detached process. */
@@ -170,15 +230,9 @@ export const startRunner = (host: HostParts, request: JobRequest): Effect.Effect
   const life = Effect.fnUntraced(function* (driver: HostProcess): Effect.fn.Return<void, DiskError> {
     const journal = readJournal(kernel.disk, path)
     if (journal === undefined) return yield* new DiskError({ detail: `${path}: No such file or directory` })
-    if (request.verb === "clean") {
-      yield* runSteps(host, driver, request, journal, hand)
-      return yield* finishCleaning(kernel, driver, request)
-    }
-    if (!journal.prepared) yield* prepare(kernel, request, path)
-    const verdict = yield* runSteps(host, driver, request, journal, hand)
-    if (verdict === undefined) return
-    yield* append(kernel, path, verdict, true)
-    yield* setState(kernel, claim, verdict.t === "succeeded" ? "ready" : "failed")
+    return yield* request.verb === "run"
+      ? driveRun(host, driver, request, journal, hand)
+      : driveClean(host, driver, request, journal, hand)
   })
   return kernel.spawn(
     { comm: "sh", role: "runner", claim },

@@ -12,8 +12,9 @@ import * as Queue from "effect/Queue"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
-import type { HostEvent, ServiceManager, TenancyRecord } from "../../hosts/Protocol.ts"
-import { encodeEvent, requestOf } from "../../hosts/Wire.ts"
+import { readExec } from "../../hosts/driver/Exec.ts"
+import type { HostEvent, Request, ServiceManager, TenancyRecord } from "../../hosts/Protocol.ts"
+import { encodeEvent } from "../../hosts/WireEvent.ts"
 import type { SshExit } from "../../ssh/SshClient.ts"
 import type { SshError } from "../../ssh/SshError.ts"
 import type { Witness } from "../Witness.ts"
@@ -122,6 +123,9 @@ const write = (channel: HostChannel, queue: HostChannel["stdout"], line: string)
     if (!(yield* Effect.raceFirst(offered, gone))) return yield* Effect.interrupt
   })
 
+const loseAll = (connections: ReadonlySet<HostConnection>, message: string): Effect.Effect<void> =>
+  Effect.forEach([...connections], (connection) => connection.lose(message), { discard: true })
+
 export const makeSimulatedHost = Effect.fnUntraced(function* (
   options: HostOptions,
   index: number,
@@ -130,12 +134,14 @@ export const makeSimulatedHost = Effect.fnUntraced(function* (
   const port = options.port ?? 22
   const name = options.name ?? (port === 22 ? options.address : `${options.address}:${port}`)
   const disk = makeDisk(options.image)
+  const connections = new Set<HostConnection>()
   const kernel = yield* makeKernel({
     name,
     index,
     disk,
     witness,
     serviceManager: options.serviceManager ?? "systemd",
+    onPowerLoss: Effect.suspend(() => loseAll(connections, "the host lost power")),
     writeLatency: options.writeLatency ?? 0
   })
   const k0s = makeK0s(kernel, options.k0s ?? openWorld)
@@ -143,49 +149,38 @@ export const makeSimulatedHost = Effect.fnUntraced(function* (
   const parts = { kernel, steps: scripted.run, k0s }
   const lock = Semaphore.makeUnsafe(1)
   const accounts = new Map(Object.entries(options.accounts ?? { root: root(SIMULATED_KEY) }))
-  const connections = new Set<HostConnection>()
   let reachability: Reachability = "up"
   let keys = 0
   let connects = 0
 
-  const driver = (stdin: Uint8Array, channel: HostChannel, uid: number) => {
-    const request = requestOf(stdin)
-    if (Result.isFailure(request)) {
-      return write(channel, channel.stderr, `simulated host: ${request.failure.message}`).pipe(
-        Effect.andThen(finish(channel, { code: 127 }))
-      )
-    }
+  const say = (channel: HostChannel, text: string, code: number) =>
+    Effect.andThen(write(channel, channel.stderr, text), finish(channel, { code }))
+
+  const driver = (request: Request, channel: HostChannel, uid: number) => {
     const print = (event: HostEvent) => write(channel, channel.stdout, encodeEvent(event))
-    const beat = write(channel, channel.stdout, "machinist Heartbeat")
-    return serve(parts, lock, request.success, { print, beat }, uid).pipe(Effect.andThen(finish(channel, { code: 0 })))
+    const beat = write(channel, channel.stdout, "machinist alive")
+    return Effect.andThen(serve(parts, lock, request, { print, beat }, uid), finish(channel, { code: 0 }))
   }
 
   const exec: SimulatedHost["exec"] = (user, command, stdin, channel) => {
     const account = accounts.get(user)
-    const sudo = command.startsWith("sudo ")
-    const body =
-      sudo && account?.sudo.allowed === false
-        ? write(channel, channel.stderr, account.sudo.refusal).pipe(Effect.andThen(finish(channel, { code: 1 })))
-        : driver(stdin, channel, sudo ? 0 : (account?.uid ?? 0))
+    const read = readExec(command, stdin)
+    const body = (): Effect.Effect<void> => {
+      if (read === undefined) return say(channel, "simulated host: only the driver can be run here", 127)
+      if (Result.isFailure(read)) return say(channel, `simulated host: ${read.failure.message}`, 2)
+      const { request, sudo } = read.success
+      if (sudo && account?.sudo.allowed === false) return say(channel, account.sudo.refusal, 1)
+      return driver(request, channel, sudo ? 0 : (account?.uid ?? 0))
+    }
     return kernel
-      .spawn(
-        { comm: "sh", role: "follower" },
-        () => body,
-        (exit) => {
-          if (Exit.isSuccess(exit)) return
-          Queue.endUnsafe(channel.stdout)
-          Queue.endUnsafe(channel.stderr)
-          Deferred.doneUnsafe<SshExit, SshError>(channel.exit, Exit.succeed({ signal: "KILL" }))
-        }
-      )
+      .spawn({ comm: "sh", role: "follower" }, body, (exit) => {
+        if (Exit.isSuccess(exit)) return
+        Queue.endUnsafe(channel.stdout)
+        Queue.endUnsafe(channel.stderr)
+        Deferred.doneUnsafe<SshExit, SshError>(channel.exit, Exit.succeed({ signal: "KILL" }))
+      })
       .pipe(Effect.asVoid)
   }
-
-  const loseAll = (message: string) =>
-    Effect.gen(function* () {
-      for (const connection of [...connections]) yield* connection.lose(message)
-    })
-  const powerOff = Effect.andThen(kernel.powerOff, loseAll("the host lost power"))
 
   return {
     name,
@@ -213,15 +208,15 @@ export const makeSimulatedHost = Effect.fnUntraced(function* (
     tenancy: () => readTenancy(disk),
     residue: () => residue(kernel, (claim) => claim !== ""),
     k0sRunning: k0s.running,
-    loseConnections: loseAll("the connection was reset"),
+    loseConnections: loseAll(connections, "the connection was reset"),
     killDriver: kernel.kill((process) => process.role === "runner"),
     killFollowers: kernel.kill((process) => process.role === "follower"),
     killStep: kernel.kill((process) => process.role === "step"),
-    powerOff,
+    powerOff: kernel.powerOff,
     powerOn: kernel.powerOn,
-    reboot: Effect.andThen(powerOff, kernel.powerOn),
+    reboot: Effect.andThen(kernel.powerOff, kernel.powerOn),
     reimage: Effect.gen(function* () {
-      yield* powerOff
+      yield* kernel.powerOff
       disk.reimage()
       keys += 1
       yield* witness.tell(name, { _tag: "Reimaged" })

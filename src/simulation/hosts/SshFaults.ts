@@ -10,6 +10,7 @@ import * as Stream from "effect/Stream"
 import type { SshClientShape, SshProcess, SshSession, SshTarget } from "../../ssh/SshClient.ts"
 import { targetName } from "../../ssh/SshClient.ts"
 import { SshError, type SshPhase } from "../../ssh/SshError.ts"
+import type { CutSwitch } from "../Faults.ts"
 import { type Millis, pass } from "./Time.ts"
 
 /** Chances are from 0 to 1, and asked for each call anew. */
@@ -54,13 +55,8 @@ export const drawSshFaults: Effect.Effect<SshFaultPlan> = Effect.gen(function* (
   }
 })
 
-/** A crash of the client's process: nothing it still does, not even a finalizer, reaches the world. */
-export interface Cut {
-  readonly throwNow: () => void
-  readonly isCut: () => boolean
-}
-
-export const makeCut = (): Cut => {
+/** A switch that is thrown once: the client's process has crashed. One for all its ports (CutSwitch of Faults.ts). */
+export const makeCut = (): CutSwitch & { readonly throwNow: () => void } => {
   let cut = false
   return {
     throwNow: () => {
@@ -113,13 +109,14 @@ const dropped = (process: SshProcess, lines: number, lost: SshError): SshProcess
 
 const silent: SshProcess = { stdout: Stream.never, stderr: Stream.never, exit: Effect.never }
 
-/** While `cut` is thrown every call hangs for ever, and what is on its way never arrives. */
-export const cuttable = (inner: SshClientShape, cut: Cut): SshClientShape => {
+/** Hangs, but for a fiber that was interrupted already: a finalizer must be able to give up. */
+const dead = Effect.interruptible(Effect.never)
+
+/** Once `cut` is thrown every call hangs for ever, and what is on its way never arrives: not even from finalizers. */
+export const cuttable = (inner: SshClientShape, cut: CutSwitch): SshClientShape => {
   const guarded = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
     Effect.suspend(() =>
-      cut.isCut()
-        ? Effect.never
-        : Effect.flatMap(effect, (value) => (cut.isCut() ? Effect.never : Effect.succeed(value)))
+      cut.isCut() ? dead : Effect.flatMap(effect, (value) => (cut.isCut() ? dead : Effect.succeed(value)))
     )
   const bytes = (stream: Stream.Stream<Uint8Array, SshError>): Stream.Stream<Uint8Array, SshError> =>
     Stream.mapEffect(stream, (chunk) => guarded(Effect.succeed(chunk)))

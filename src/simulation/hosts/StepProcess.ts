@@ -18,7 +18,7 @@ const OUTPUT_CAP_BYTES = 4 * 1024 * 1024
 const STDERR_TAIL_BYTES = 2048
 /** What `timeout` answers. */
 const TIMED_OUT = 124
-const KILLED = 137
+export const KILLED = 137
 
 export type JobRequest = Extract<Request, { readonly verb: "run" | "clean" }>
 
@@ -119,7 +119,7 @@ export const execute = Effect.fnUntraced(function* (
       k0s: (words) => host.k0s.command(claim, words, output.stderr)
     })
   })
-  const process = yield* kernel.spawn({ comm: "sh", role: "step", claim, step: tag }, body, (exit, at, pid) => {
+  yield* kernel.spawn({ comm: "sh", role: "step", claim, step: tag }, body, (exit, at, pid) => {
     const ended = Exit.isSuccess(exit)
     const fact = { pid, ...identity }
     kernel.witness.tellUnsafe(

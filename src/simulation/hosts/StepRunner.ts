@@ -7,7 +7,7 @@ import * as Effect from "effect/Effect"
 import type { RunStep } from "../../hosts/Protocol.ts"
 import { SENTINEL } from "../../hosts/Protocol.ts"
 import type { DiskError } from "./Disk.ts"
-import type { K0s } from "./K0s.ts"
+import { type K0s, SERVICES } from "./K0s.ts"
 import type { Kernel } from "./Kernel.ts"
 import { interpret, parse } from "./MiniShell.ts"
 import { type Millis, pass } from "./Time.ts"
@@ -107,15 +107,23 @@ const behave = (context: StepContext, behaviour: StepBehaviour): Effect.Effect<n
 const unquote = (text: string): string => text.replaceAll(/["']/g, "")
 const joinLines = (script: string): string => script.replaceAll(/\\\n/g, " ")
 
-/** Where the script keeps k0s: what it installs to, or calls. */
+/** Where the script puts k0s. */
 const k0sPath = (script: string): string => {
-  const dir = /K0S_INSTALL_PATH=(\S+)/.exec(unquote(script))?.[1]
-  return dir === undefined ? (/(\/[\w./-]+\/k0s)\b/.exec(unquote(script))?.[1] ?? "/usr/local/bin/k0s") : `${dir}/k0s`
+  const text = unquote(script)
+  const dir = /K0S_INSTALL_PATH=(\S+)/.exec(text)?.[1] ?? /^dir=(\S+)/m.exec(text)?.[1]
+  return dir === undefined ? (/(\/[\w./-]+\/k0s)\b/.exec(text)?.[1] ?? "/usr/local/bin/k0s") : `${dir}/k0s`
 }
 
+/** The words behind `k0s install`, as far as they are no shell. */
 const install = (context: StepContext, script: string): Effect.Effect<number, DiskError> => {
   const line = /k0s['"]? install ((?:worker|controller)[^\n]*)/.exec(joinLines(script))?.[1] ?? "worker"
-  return context.k0s(["install", ...unquote(line).split(/\s+/)])
+  const words = unquote(line)
+    .split(/\s+/)
+    .filter((word) => word !== "" && !word.startsWith("$"))
+  // Our own script forces when the service that is there was installed for the same machine.
+  const label = words.find((word) => word.includes("machine-name="))
+  const again = label !== undefined && SERVICES.some((path) => context.kernel.disk.readText(path)?.includes(label))
+  return context.k0s(["install", ...words, ...(again && !words.includes("--force") ? ["--force"] : [])])
 }
 
 const NAMED: Readonly<
@@ -145,13 +153,17 @@ const NAMED: Readonly<
 const makesSentinel = (script: string): boolean =>
   script.includes(SENTINEL) && /\b(touch|echo|printf|install)\b|>\s*['"]?\/run\/cluster-api/.test(script)
 
+/** `commandsAsScript` ends each command's here-document with this, underscores added when it occurs in one. */
+const END_OF_PART = /\nEND_OF_STEP_*\n[\s\S]*$/
+
 /** Splits a script that carries several `# step:` lines into them, for `commandsAsScript`. */
 const sections = (step: RunStep): ReadonlyArray<{ readonly name: string; readonly text: string }> => {
   const marks = [...step.script.matchAll(NAMES)]
   if (marks.length < 2) return [{ name: namesOf(step).find((name) => name in NAMED) ?? step.name, text: step.script }]
-  return marks.map((mark, i) => ({
+  // The first mark names the whole; what stands before the second is the frame around the commands.
+  return marks.slice(1).map((mark, i) => ({
     name: (mark[1] ?? "").trim(),
-    text: step.script.slice(mark.index, marks[i + 1]?.index)
+    text: step.script.slice(mark.index, marks[i + 2]?.index).replace(END_OF_PART, "\n")
   }))
 }
 

@@ -1,7 +1,9 @@
 /**
  * Owns the making of a built-in resource type from the little that differs between them.
  */
-import { looseStrategy, type ResourceType, type Strategy } from "../ResourceType.ts"
+import { FINALIZER_FOREGROUND, FINALIZER_ORPHAN } from "../Metadata.ts"
+import { looseStrategy, type ResourceType, type Strategy, type Write } from "../ResourceType.ts"
+import { type FieldError, invalidValue } from "../Status.ts"
 
 export interface CoreTypeOptions {
   readonly group?: string
@@ -15,6 +17,22 @@ export interface CoreTypeOptions {
   readonly selectableFields?: ResourceType["selectableFields"]
   readonly strategy?: Partial<Strategy>
 }
+
+const STANDARD_FINALIZERS: ReadonlySet<string> = new Set(["kubernetes", FINALIZER_ORPHAN, FINALIZER_FOREGROUND])
+
+/** The core group wants finalizers with a domain; elsewhere any qualified name will do. */
+const finalizerErrors = (write: Write): ReadonlyArray<FieldError> =>
+  (write.object.metadata.finalizers ?? []).flatMap((finalizer, index) =>
+    finalizer.includes("/") || STANDARD_FINALIZERS.has(finalizer)
+      ? []
+      : [
+          invalidValue(
+            `metadata.finalizers[${index}]`,
+            finalizer,
+            "name is neither a standard finalizer name nor is it fully qualified"
+          )
+        ]
+  )
 
 export const coreType = (options: CoreTypeOptions): ResourceType => ({
   group: options.group ?? "",
@@ -34,6 +52,10 @@ export const coreType = (options: CoreTypeOptions): ResourceType => ({
     generation: false,
     metadataThroughStatus: true,
     unconditionalUpdate: true,
-    ...options.strategy
+    ...options.strategy,
+    validate: (write) => [
+      ...((options.group ?? "") === "" ? finalizerErrors(write) : []),
+      ...(options.strategy?.validate?.(write) ?? [])
+    ]
   }
 })

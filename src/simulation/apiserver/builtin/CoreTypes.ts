@@ -47,7 +47,7 @@ const decodedBytes = (base64: string): number => {
 
 const wrongData = (kind: string, key: string, value: Json): ApiStatus =>
   badRequest(
-    `${kind} in version "v1" cannot be handled as a ${kind}: json: cannot unmarshal ${typeof value} into Go struct field ${kind}.data.${key} of type string`
+    `${kind} in version "v1" cannot be handled as a ${kind}: json: cannot unmarshal ${typeof value} into Go struct field ${kind}.data of type ${kind === "Secret" ? "[]uint8" : "string"} (data.${key})`
   )
 
 /** What goes in as text comes out as base64; stringData wins over data and is never stored. */
@@ -141,7 +141,12 @@ const prepareConfigMap = (write: Write): Prepared => {
   for (const [key, value] of Object.entries(objectAt(write.object, "data"))) {
     if (value !== null && typeof value !== "string") return Result.fail(wrongData("ConfigMap", key, value ?? null))
   }
-  return Result.succeed(write.object)
+  const { data, binaryData, ...rest } = write.object
+  return Result.succeed({
+    ...rest,
+    ...(isJsonObject(data) && Object.keys(data).length > 0 ? { data } : {}),
+    ...(isJsonObject(binaryData) && Object.keys(binaryData).length > 0 ? { binaryData } : {})
+  })
 }
 
 const NAMESPACE_LABEL = "kubernetes.io/metadata.name"
@@ -166,6 +171,37 @@ const validateEvent = (write: Write): ReadonlyArray<FieldError> => {
   const about = stringAt(write.object, "involvedObject", "namespace") ?? ""
   const fits = about === "" ? namespace === "default" : about === namespace
   return fits ? [] : [invalidValue("involvedObject.namespace", about, "does not match event.namespace")]
+}
+
+const emptyEvent: JsonObject = ownObject({
+  involvedObject: {},
+  source: {},
+  firstTimestamp: null,
+  lastTimestamp: null,
+  eventTime: null,
+  reportingComponent: "",
+  reportingInstance: ""
+})
+
+/** A Node's providerID, once set, is its identity. */
+const validateNode = (write: Write): ReadonlyArray<FieldError> => {
+  const before = write.old === undefined ? undefined : stringAt(write.old, "spec", "providerID")
+  const after = stringAt(write.object, "spec", "providerID")
+  return before !== undefined && before !== "" && after !== before
+    ? [forbiddenField("spec.providerID", 'node updates may not change providerID except from "" to valid')]
+    : []
+}
+
+const validateLease = (write: Write): ReadonlyArray<FieldError> => {
+  const { leaseDurationSeconds: seconds, leaseTransitions: transitions } = objectAt(write.object, "spec")
+  return [
+    ...(typeof seconds === "number" && seconds <= 0
+      ? [invalidValue("spec.leaseDurationSeconds", seconds, "must be greater than 0")]
+      : []),
+    ...(typeof transitions === "number" && transitions < 0
+      ? [invalidValue("spec.leaseTransitions", transitions, "must be greater than or equal to 0")]
+      : [])
+  ]
 }
 
 const eventFields = Object.fromEntries(
@@ -215,7 +251,11 @@ export const coreTypes: ReadonlyArray<ResourceType> = [
     namespaced: false,
     shortNames: ["no"],
     statusSubresource: true,
-    strategy: { statusAtCreation: true, validate: (write) => validateNode(write) }
+    strategy: {
+      statusAtCreation: true,
+      prepare: (write) => Result.succeed({ spec: emptyObject, ...write.object }),
+      validate: validateNode
+    }
   }),
   coreType({
     kind: "Event",
@@ -223,7 +263,11 @@ export const coreTypes: ReadonlyArray<ResourceType> = [
     namespaced: true,
     shortNames: ["ev"],
     selectableFields: { ...eventFields, reason: field("reason"), type: field("type") },
-    strategy: { validate: validateEvent }
+    strategy: {
+      // Fields that are always there, empty or null.
+      prepare: (write) => Result.succeed({ ...emptyEvent, ...write.object }),
+      validate: validateEvent
+    }
   }),
   coreType({ kind: "ServiceAccount", plural: "serviceaccounts", namespaced: true, shortNames: ["sa"] }),
   coreType({
@@ -235,15 +279,12 @@ export const coreTypes: ReadonlyArray<ResourceType> = [
     statusSubresource: true,
     selectableFields: { "spec.nodeName": field("spec", "nodeName"), "status.phase": field("status", "phase") }
   }),
-  coreType({ group: "coordination.k8s.io", kind: "Lease", plural: "leases", namespaced: true }),
+  coreType({
+    group: "coordination.k8s.io",
+    kind: "Lease",
+    plural: "leases",
+    namespaced: true,
+    strategy: { validate: validateLease }
+  }),
   definitionType
 ]
-
-/** A Node's providerID, once set, is its identity. */
-const validateNode = (write: Write): ReadonlyArray<FieldError> => {
-  const before = write.old === undefined ? undefined : stringAt(write.old, "spec", "providerID")
-  const after = stringAt(write.object, "spec", "providerID")
-  return before !== undefined && before !== "" && after !== before
-    ? [forbiddenField("spec.providerID", 'node updates may not change providerID except from "" to valid')]
-    : []
-}

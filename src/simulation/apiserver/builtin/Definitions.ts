@@ -18,7 +18,7 @@ import {
 import { withFinalizers } from "../Metadata.ts"
 import { looseStrategy, type Registry, type ResourceType, type ServedVersion, type Strategy } from "../ResourceType.ts"
 import { type FieldError, invalidValue, notSupported, required } from "../Status.ts"
-import { validateRules } from "../schema/Cel.ts"
+import { anyRules, validateRules } from "../schema/Cel.ts"
 import { shape } from "../schema/Shape.ts"
 import { type Compiled, compileSchema, type Structural } from "../schema/Structural.ts"
 import { validate } from "../schema/Validate.ts"
@@ -133,6 +133,10 @@ export const definedType = (registry: Registry, definition: StoredObject): Resou
   return type?.definedBy === definition.metadata.name ? type : undefined
 }
 
+/** Rules are not asked about objects that lack what they may rely on, or are too big to be judged in time. */
+const stopsRules = (error: FieldError): boolean =>
+  error.wrongType === true || ["Unsupported value", "Required value", "Too long", "Too many"].includes(error.type)
+
 const customStrategy = (schemas: ReadonlyMap<string, Structural>): Strategy => ({
   ...looseStrategy,
   prepare: (write) => {
@@ -146,8 +150,8 @@ const customStrategy = (schemas: ReadonlyMap<string, Structural>): Strategy => (
     const schema = schemas.get(write.version)
     if (schema === undefined) return []
     const errors = validate(write.object, schema, "")
-    if (errors.length > 0) return [...errors, invalidValue("<nil>", "null", RULES_NOT_CHECKED)]
-    return validateRules(write.object, write.old, schema, "")
+    if (anyRules(schema) && errors.some(stopsRules)) return [...errors, invalidValue("<nil>", null, RULES_NOT_CHECKED)]
+    return [...errors, ...validateRules(write.object, write.old, schema, "")]
   }
 })
 

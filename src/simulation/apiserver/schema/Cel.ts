@@ -77,7 +77,7 @@ export const validateRules = (
 const hasRules = new WeakMap<Structural, boolean>()
 
 /** Whether a rule stands at or below this schema: what has none is not walked. */
-const anyRules = (schema: Structural): boolean => {
+export const anyRules = (schema: Structural): boolean => {
   const known = hasRules.get(schema)
   if (known !== undefined) return known
   const below = [...schema.properties.values(), schema.items, schema.additional]

@@ -54,8 +54,14 @@ const check = (value: Json, schema: Structural, path: string, errors: Errors): v
   checkCombinations(value, schema, path, errors)
 }
 
-const wrongType = (value: Json, type: string, path: string): FieldError =>
-  invalidValue(path, jsonTypeOf(value), `${path} in body must be of type ${type}: ${JSON.stringify(jsonTypeOf(value))}`)
+const wrongType = (value: Json, type: string, path: string): FieldError => ({
+  ...invalidValue(
+    path,
+    jsonTypeOf(value),
+    `${path} in body must be of type ${type}: ${JSON.stringify(jsonTypeOf(value))}`
+  ),
+  wrongType: true
+})
 
 const should = (path: string, value: Json, what: string): FieldError =>
   invalidValue(path, value, `${path} in body should ${what}`)

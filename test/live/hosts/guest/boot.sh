@@ -15,6 +15,9 @@ if [ "$kind" = systemd ]; then
     chroot "$dir/root" /lib/systemd/systemd --system --log-target=null
 fi
 mkdir -m 755 "$dir/root/run/sshd"
+# What init would start at boot; of this machine's own scripts none.
+chroot "$dir/root" /bin/sh -c 'for script in /etc/rc2.d/S[0-9][0-9]k0s*; do [ ! -x "$script" ] || "$script" start; done' \
+  >/dev/null 2>&1 </dev/null || true
 # sshd reaps whatever is orphaned on the host: it is a good enough init.
 exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
   chroot "$dir/root" /usr/sbin/sshd -D -f /etc/ssh/machinist_sshd_config -o "ListenAddress=$address" -o "Port=$port"

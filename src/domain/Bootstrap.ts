@@ -1,0 +1,315 @@
+/**
+ * Owns every decision about one bootstrap config (K0sWorkerConfig, K0sControllerConfig): its states, what may happen in
+ * them, the durable work each wants, and how a state is found again. Pure: no services, no clock. What is rendered is
+ * BootstrapScript.ts; how a state looks to people is BootstrapStatus.ts; reading and writing are the actor's.
+ *
+ * The durable fact is our finalizer: it is written before a join token is minted and taken away once none is left, so
+ * "finalizer there" and "a token of this config may exist" are the same. Which token that is, is read from the workload
+ * cluster (BootstrapTokens.ts): no secret, and nothing that could contradict it, is kept in metadata.
+ */
+import * as Data from "effect/Data"
+import * as Equal from "effect/Equal"
+import * as notices from "./BootstrapNotices.ts"
+import type { Notice, RetryClass } from "./Notice.ts"
+
+/** Tries of revoking a token until it is left to expire by itself: a few minutes, then nobody waits any more. */
+export const REVOKE_BUDGET = 8
+
+/** What a config waits for before anything can be rendered; each is the reason of a condition, never a failure. */
+export type Waiting =
+  | { readonly on: "OwnerMachine" }
+  | { readonly on: "Cluster" }
+  | { readonly on: "ControlPlaneEndpoint" }
+  | { readonly on: "ControlPlaneInitialized" }
+  /** The config asks for what can't be done; it waits until the config is changed. */
+  | { readonly on: "Refused"; readonly reason: string; readonly message: string }
+
+/** A failed activity, as conditions and decisions need it. Holds no secret. */
+export interface Failure {
+  /** Reason of the condition and of the Event. */
+  readonly reason: string
+  readonly message: string
+  readonly retry: RetryClass
+  /** What to watch for, in the config's namespace; absent: only time or the config itself can help. */
+  readonly awaited?: Awaited
+}
+export interface Awaited {
+  readonly kind: "Secret" | "ConfigMap"
+  readonly name: string
+}
+
+interface Trying {
+  /** Of the activity: makes late results harmless. */
+  readonly attempt: number
+  /** Failures in a row. */
+  readonly failures: number
+  /** What `failures` was when this attempt began: how long it waits first. */
+  readonly wait: number
+  readonly failure: Failure | undefined
+}
+
+export type Phase = Data.TaggedEnum<{
+  /** No owner, Cluster or control plane yet. `minted`: a token may exist from before. */
+  Pending: { readonly waiting: ReadonlyArray<Waiting>; readonly minted: boolean }
+  /** The owner is known and the inputs are read and checked; nothing was written yet. */
+  Claimed: Trying
+  /** The finalizer is durable: mint the token, render, write the Secret. */
+  Provisioning: Trying
+  /** The Secret is there. `kept`: the token is renewed until the Machine has joined; then revoked; then `gone`. */
+  Ready: Trying & { readonly token: "kept" | "revoking" | "gone" }
+  /** Deletion was asked for and a token may exist. */
+  Cleaning: Trying
+  /** Our finalizer is gone. */
+  Deleted: {}
+}>
+export const Phase = Data.taggedEnum<Phase>()
+
+export interface State {
+  readonly phase: Phase
+  /** `paused`: object or Cluster; `moving`: annotated delete-for-move, gone for us. */
+  readonly halted: "paused" | "moving" | undefined
+  /** Fingerprint of everything a person can change to help. */
+  readonly inputs: string
+}
+
+/** What the caches and objects say, assembled afresh each time. */
+export interface Observed {
+  readonly exists: boolean
+  readonly deleting: boolean
+  readonly finalizer: boolean
+  readonly halted: State["halted"]
+  /** In the order in which people should look. */
+  readonly waiting: ReadonlyArray<Waiting>
+  /** The Machine has its Node: nobody needs the token any more. */
+  readonly joined: boolean
+  readonly inputs: string
+}
+
+export type Event = Data.TaggedEnum<{
+  Observed: { readonly observed: Observed }
+  /** All inputs are there and make sense. */
+  Inspected: { readonly attempt: number }
+  /** The Secret is there; `adopted`: it was before. */
+  Provided: { readonly attempt: number; readonly adopted: boolean }
+  /** The token lives, and long enough. */
+  Kept: { readonly attempt: number }
+  /** Someone deleted the Secret. */
+  DataLost: { readonly attempt: number }
+  /** `leftBehind`: why a token could not be looked for; it expires by itself. */
+  Revoked: { readonly attempt: number; readonly leftBehind?: string }
+  Failed: { readonly attempt: number; readonly failure: Failure }
+  /** What was waited for changed, or it is time to look again. */
+  InputsChanged: {}
+}>
+export const Event = Data.taggedEnum<Event>()
+
+export type Activity = Data.TaggedEnum<{
+  Inspect: { readonly attempt: number; readonly wait: number }
+  Provision: { readonly attempt: number; readonly wait: number }
+  Keep: { readonly attempt: number; readonly wait: number }
+  /** `andData`: the config is deleted, and its Secret must not greet a config of the same name. */
+  Revoke: { readonly attempt: number; readonly wait: number; readonly andData: boolean }
+  AwaitChange: { readonly attempt: number; readonly awaited: Awaited | undefined }
+}>
+export const Activity = Data.taggedEnum<Activity>()
+
+type Step = readonly [State, ReadonlyArray<Notice>]
+const none: ReadonlyArray<Notice> = []
+
+export const isFinal = (state: State): boolean => state.phase._tag === "Deleted"
+
+const FIRST: Trying = { attempt: 1, failures: 0, wait: 0, failure: undefined }
+const claimed = Phase.Claimed(FIRST)
+const provisioning = Phase.Provisioning(FIRST)
+const cleaning = Phase.Cleaning(FIRST)
+const ready = (token: "kept" | "revoking" | "gone"): Phase => Phase.Ready({ ...FIRST, token })
+
+// ---------------------------------------------------------------------------------------------------- recovery
+
+/**
+ * After a restart, a move or a conflict: metadata and spec are believed, never status. `data`: a Secret that this
+ * config may call its own exists; with it nothing is rendered anew, whatever else is missing.
+ */
+export const recover = (observed: Observed, data: boolean): State => ({
+  phase: recoverPhase(observed, data),
+  halted: observed.halted,
+  inputs: observed.inputs
+})
+
+const recoverPhase = (observed: Observed, data: boolean): Phase => {
+  const { exists, deleting, finalizer, joined, waiting } = observed
+  if (!exists) return Phase.Deleted()
+  if (deleting) return finalizer ? cleaning : Phase.Deleted()
+  if (joined) return ready(finalizer ? "revoking" : "gone")
+  if (data) return finalizer ? ready("kept") : provisioning
+  if (waiting.length > 0) return Phase.Pending({ waiting, minted: finalizer })
+  return finalizer ? provisioning : claimed
+}
+
+/** What a life that starts with this state has to say. */
+export const opening = ({ phase, halted }: State): ReadonlyArray<Notice> =>
+  phase._tag === "Pending" && halted === undefined ? phase.waiting.flatMap(notices.waiting) : none
+
+// ---------------------------------------------------------------------------------------------------- activity
+
+export const activity = (state: State): Activity | undefined => {
+  if (state.halted !== undefined) return undefined
+  return Phase.$match(state.phase, {
+    Pending: () => undefined,
+    Claimed: (phase) => blocked(phase) ?? Activity.Inspect({ attempt: phase.attempt, wait: phase.wait }),
+    Provisioning: (phase) => blocked(phase) ?? Activity.Provision({ attempt: phase.attempt, wait: phase.wait }),
+    Ready: ({ token, attempt, wait }) =>
+      token === "kept"
+        ? Activity.Keep({ attempt, wait })
+        : token === "revoking"
+          ? Activity.Revoke({ attempt, wait, andData: false })
+          : undefined,
+    Cleaning: ({ attempt, wait }) => Activity.Revoke({ attempt, wait, andData: true }),
+    Deleted: () => undefined
+  })
+}
+
+const isBlocking = (failure: Failure | undefined): failure is Failure =>
+  failure !== undefined && failure.retry !== "backoff"
+
+const blocked = ({ failure, attempt }: Trying): Activity | undefined =>
+  isBlocking(failure) ? Activity.AwaitChange({ attempt, awaited: failure.awaited }) : undefined
+
+// ---------------------------------------------------------------------------------------------------- transition
+
+export const transition = (state: State, event: Event): Step => {
+  const { phase } = state
+  return Event.$match(event, {
+    Observed: ({ observed }): Step => observe(state, observed),
+    Inspected: ({ attempt }): Step =>
+      phase._tag === "Claimed" && phase.attempt === attempt ? [to(state, provisioning), none] : [state, none],
+    Provided: ({ attempt, adopted }): Step =>
+      phase._tag === "Provisioning" && phase.attempt === attempt
+        ? [to(state, ready("kept")), [notices.provided(adopted)]]
+        : [state, none],
+    Kept: ({ attempt }): Step =>
+      phase._tag === "Ready" && phase.attempt === attempt && phase.failures > 0
+        ? [to(state, Phase.Ready({ ...phase, failures: 0, failure: undefined })), none]
+        : [state, none],
+    DataLost: ({ attempt }): Step =>
+      phase._tag === "Ready" && phase.attempt === attempt && phase.token === "kept"
+        ? [to(state, provisioning), [notices.dataLost]]
+        : [state, none],
+    Revoked: ({ attempt, leftBehind }): Step => revoked(state, attempt, leftBehind),
+    Failed: ({ attempt, failure }): Step => failed(state, attempt, failure),
+    InputsChanged: (): Step => unblock(state)
+  })
+}
+
+const to = (state: State, phase: Phase): State => ({ ...state, phase })
+
+const observe = (before: State, observed: Observed): Step => {
+  if (!observed.exists) return [to(before, Phase.Deleted()), none]
+  const { halted, inputs } = observed
+  const noticed = before.inputs !== inputs
+  const state: State = noticed || before.halted !== halted ? { ...before, inputs, halted } : before
+  if (halted !== undefined) return [state, none]
+  if (observed.deleting) return leave(state, observed)
+  if (observed.joined) return joined(state)
+  const { phase } = state
+  if (phase._tag === "Pending") return pending(state, phase, observed.waiting)
+  const missing = observed.waiting.filter((one) => one.on !== "Refused")
+  // What the config asks for may be refused only while there is nothing yet: an adopted Secret may hold more than we render.
+  const waits = phase._tag === "Claimed" ? observed.waiting : phase._tag === "Provisioning" ? missing : []
+  if (waits.length > 0)
+    return [
+      to(state, Phase.Pending({ waiting: waits, minted: phase._tag === "Provisioning" })),
+      waits.flatMap(notices.waiting)
+    ]
+  return noticed ? unblock(state) : [state, none]
+}
+
+const pending = (state: State, phase: Extract<Phase, { _tag: "Pending" }>, waiting: ReadonlyArray<Waiting>): Step => {
+  if (waiting.length === 0) return [to(state, phase.minted ? provisioning : claimed), none]
+  if (Equal.equals(waiting, phase.waiting)) return [state, none]
+  return [to(state, Phase.Pending({ ...phase, waiting })), waiting.flatMap(notices.waiting)]
+}
+
+/** Deletion waits for nothing but the token, and for that not for ever. */
+const leave = (state: State, observed: Observed): Step =>
+  Phase.$match(state.phase, {
+    Pending: ({ minted }): Step => [to(state, minted ? cleaning : Phase.Deleted()), none],
+    // Nothing was written. A finalizer is then of a life before, whose token is looked for.
+    Claimed: (): Step => [to(state, observed.finalizer ? cleaning : Phase.Deleted()), none],
+    Provisioning: (): Step => [to(state, cleaning), none],
+    Ready: ({ token }): Step => [to(state, token === "gone" ? Phase.Deleted() : cleaning), none],
+    Cleaning: (): Step => [state, none],
+    Deleted: (): Step => [state, none]
+  })
+
+/** The Machine has become a Node: the token goes, the Secret stays. */
+const joined = (state: State): Step =>
+  Phase.$match(state.phase, {
+    Pending: ({ minted }): Step => [to(state, ready(minted ? "revoking" : "gone")), none],
+    Claimed: (): Step => [to(state, ready("gone")), none],
+    Provisioning: (): Step => [to(state, ready("revoking")), none],
+    Ready: (phase): Step => (phase.token === "kept" ? [to(state, ready("revoking")), none] : [state, none]),
+    Cleaning: (): Step => [state, none],
+    Deleted: (): Step => [state, none]
+  })
+
+/** Something a person can change has changed: what was blocked is tried again; the failure stays shown until it isn't. */
+const unblock = (state: State): Step => {
+  const { phase } = state
+  if ((phase._tag !== "Claimed" && phase._tag !== "Provisioning") || !isBlocking(phase.failure)) return [state, none]
+  const again: Trying = {
+    attempt: phase.attempt + 1,
+    failures: 0,
+    wait: 0,
+    failure: { ...phase.failure, retry: "backoff" }
+  }
+  // Inputs changed since they were last checked: a spent attempt may start from the beginning of its phase.
+  return [to(state, phase._tag === "Claimed" ? Phase.Claimed(again) : Phase.Provisioning(again)), none]
+}
+
+const retried = (phase: Trying, failure: Failure): Trying => ({
+  attempt: isBlocking(failure) ? phase.attempt : phase.attempt + 1,
+  failures: phase.failures + 1,
+  wait: phase.failures + 1,
+  failure
+})
+
+/** Everything but a spec or an object that must change is tried again: of the token's upkeep nothing is ever given up. */
+const patient = (failure: Failure): Failure => ({ ...failure, retry: "backoff" })
+
+const failed = (state: State, attempt: number, failure: Failure): Step => {
+  const { phase } = state
+  switch (phase._tag) {
+    case "Pending":
+    case "Deleted":
+      return [state, none]
+    case "Claimed":
+      if (phase.attempt !== attempt) return [state, none]
+      return [to(state, Phase.Claimed(retried(phase, failure))), notices.failed(phase.failure, failure)]
+    case "Provisioning":
+      if (phase.attempt !== attempt) return [state, none]
+      return [to(state, Phase.Provisioning(retried(phase, failure))), notices.failed(phase.failure, failure)]
+    case "Ready": {
+      if (phase.attempt !== attempt || phase.token === "gone") return [state, none]
+      if (phase.token === "revoking" && phase.failures + 1 >= REVOKE_BUDGET)
+        return [to(state, ready("gone")), [notices.leftBehind(failure.message)]]
+      const next = Phase.Ready({ ...retried(phase, patient(failure)), token: phase.token })
+      return [to(state, next), notices.failed(phase.failure, failure)]
+    }
+    case "Cleaning": {
+      if (phase.attempt !== attempt) return [state, none]
+      if (phase.failures + 1 >= REVOKE_BUDGET)
+        return [to(state, Phase.Deleted()), [notices.leftBehind(failure.message)]]
+      return [to(state, Phase.Cleaning(retried(phase, patient(failure)))), notices.failed(phase.failure, failure)]
+    }
+  }
+}
+
+const revoked = (state: State, attempt: number, leftBehind: string | undefined): Step => {
+  const { phase } = state
+  const said = leftBehind === undefined ? none : [notices.leftBehind(leftBehind)]
+  if (phase._tag === "Cleaning" && phase.attempt === attempt) return [to(state, Phase.Deleted()), said]
+  if (phase._tag === "Ready" && phase.attempt === attempt && phase.token === "revoking")
+    return [to(state, ready("gone")), [...said, ...(leftBehind === undefined ? [notices.revoked] : [])]]
+  return [state, none]
+}

@@ -1,0 +1,326 @@
+/**
+ * Owns HostRuns over an SshClient: a connection a host, kept a few seconds between two uses; one exec a call; the event
+ * lines folded into progress and one end. Decides nothing: what failed is a HostError (HostFailure.ts), what is run is
+ * the driver's business (driver/).
+ */
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as RcMap from "effect/RcMap"
+import * as Result from "effect/Result"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import { SshClient, type SshProcess, type SshSession, type SshTarget, targetName } from "../ssh/SshClient.ts"
+import { SshError } from "../ssh/SshError.ts"
+import { execOf } from "./driver/Exec.ts"
+import { HostError } from "./HostError.ts"
+import { fromRefusal, fromSilence, fromSsh, scrub } from "./HostFailure.ts"
+import {
+  type CleanRequest,
+  type HostAccess,
+  type HostReport,
+  HostRuns,
+  type RunProgress,
+  type RunRequest
+} from "./HostRuns.ts"
+import { LineCutter } from "./Lines.ts"
+import { type HostEvent, type Request, SENTINEL, type Tenant } from "./Protocol.ts"
+import { decodeEvent } from "./WireEvent.ts"
+
+/** A connection that nobody uses is kept this long. */
+export const SESSION_IDLE_SECONDS = 5
+/** The driver says something every 15 s: a host that is silent for longer is lost, whatever TCP believes. */
+export const STALL_SECONDS = 60
+/** Of an exec's own stderr (sudo, the login shell), the last bytes are kept. */
+const STDERR_BYTES = 4 * 1024
+/** Lines of a failed step's stderr, and leftovers, that are kept. */
+const MAX_DETAILS = 200
+/** After stdout's end, exit status and stderr come at once, or the connection is lost. */
+const END_SECONDS = 10
+
+/** `invalidate`: this connection is lost; the next exec makes a new one. */
+interface Sessions {
+  readonly get: (target: SshTarget) => Effect.Effect<SshSession, SshError, Scope.Scope>
+  readonly invalidate: (target: SshTarget) => Effect.Effect<void>
+}
+
+// ------------------------------------------------------------------------------------------------- one exec
+
+interface Exchange {
+  readonly process: SshProcess
+  /** The last bytes of stderr, once it has ended. */
+  readonly stderr: Effect.Effect<string>
+}
+
+const start = Effect.fnUntraced(function* (session: SshSession, access: HostAccess, request: Request) {
+  const exec = execOf(request, access.useSudo)
+  if (Result.isFailure(exec)) {
+    const host = targetName(access.target)
+    return yield* new HostError({
+      reason: "Unsupported",
+      host,
+      message: `The request can't be sent to ${host}: ${exec.failure.message}. Correct the bootstrap data or the spec.`
+    })
+  }
+  const process = yield* session.exec(exec.success.command, exec.success.stdin)
+  const decoder = new TextDecoder()
+  let said = ""
+  const reader = yield* Effect.forkScoped(
+    Stream.runForEach(process.stderr, (bytes) =>
+      Effect.sync(() => {
+        said = (said + decoder.decode(bytes, { stream: true })).slice(-STDERR_BYTES)
+      })
+    )
+  )
+  const exchange: Exchange = { process, stderr: Effect.map(Fiber.await(reader), () => said) }
+  return exchange
+})
+
+/** What the exec came to when its output is over without a result. */
+const silence = (exchange: Exchange, host: string, useSudo: boolean): Effect.Effect<never, HostError | SshError> =>
+  Effect.gen(function* () {
+    const exit = yield* exchange.process.exit
+    const stderr = yield* exchange.stderr
+    const how = exit.code === undefined ? `signal ${exit.signal ?? "unknown"}` : `exit ${exit.code}`
+    return yield* fromSilence(host, useSudo, how, stderr)
+  }).pipe(
+    Effect.timeoutOrElse({
+      duration: END_SECONDS * 1000,
+      orElse: () => Effect.fail(stalled(host, END_SECONDS))
+    })
+  )
+
+const stalled = (host: string, seconds: number): SshError =>
+  new SshError({
+    phase: "timeout",
+    target: host,
+    message: `${host} said nothing for ${seconds} s, not even a heartbeat; check that it is up and reachable`
+  })
+
+/** Every event of one exec; fails when its output ends, so whoever reads stops at a result. */
+const events = (sessions: Sessions, access: HostAccess, request: Request): Stream.Stream<HostEvent, HostError> => {
+  const host = targetName(access.target)
+  const lost = (error: SshError | HostError) =>
+    error._tag === "SshError"
+      ? Effect.andThen(sessions.invalidate(access.target), Effect.fail(fromSsh(host, error)))
+      : Effect.fail(error)
+  return Stream.unwrap(
+    Effect.gen(function* () {
+      const session = yield* sessions.get(access.target)
+      const exchange = yield* start(session, access, request)
+      const cutter = new LineCutter()
+      return exchange.process.stdout.pipe(
+        Stream.timeoutOrElse({
+          duration: STALL_SECONDS * 1000,
+          orElse: () => Stream.fail(stalled(host, STALL_SECONDS))
+        }),
+        Stream.map((bytes) =>
+          cutter
+            .push(bytes)
+            .map(decodeEvent)
+            .filter((event) => event !== undefined)
+        ),
+        Stream.flattenIterable,
+        Stream.concat(Stream.fromEffect(silence(exchange, host, access.useSudo))),
+        Stream.catch((error: SshError | HostError) => Stream.fromEffect(lost(error)))
+      )
+    }).pipe(Effect.catch(lost))
+  )
+}
+
+// ------------------------------------------------------------------------------------------------- run and clean
+
+type Told = RunProgress | { readonly _tag: "Done" }
+const done: Told = { _tag: "Done" }
+
+/** One follower's reading of the events: details come before the event that they belong to. */
+class Reading {
+  private readonly stderr: Array<string> = []
+  private readonly leftovers: Array<string> = []
+  private readonly access: HostAccess
+  private readonly request: RunRequest | CleanRequest
+  private readonly host: string
+
+  constructor(access: HostAccess, request: RunRequest | CleanRequest) {
+    this.access = access
+    this.request = request
+    this.host = targetName(access.target)
+  }
+
+  /** Undefined: nothing to tell yet. */
+  take(event: HostEvent): Result.Result<Told | undefined, HostError> {
+    switch (event._tag) {
+      case "Attached":
+      case "StepStarted":
+      case "StepEnded":
+      case "StepInterrupted":
+        return Result.succeed(event)
+      case "Stderr":
+        keep(this.stderr, scrub(event.text, 1024))
+        return Result.succeed(undefined)
+      case "Leftover":
+        keep(this.leftovers, scrub(event.what))
+        return Result.succeed(undefined)
+      case "RunSucceeded":
+      case "Cleaned":
+        return Result.succeed(done)
+      case "RunFailed":
+        return Result.fail(this.stepFailed(event.step, event.code))
+      case "NoSentinel":
+        return Result.fail(this.error("NoSentinel", noSentinelText(this.host)))
+      case "Dirty":
+        return Result.fail(this.notClean())
+      case "Refused":
+        return Result.fail(fromRefusal(this.host, event.refusal, this.access.useSudo))
+      case "DriverError":
+        return Result.fail(this.error("DriverFailed", `${this.host}: ${scrub(event.detail)}`))
+      case "Facts":
+      case "Tenancy":
+        return Result.fail(
+          this.error("ProtocolViolation", `${this.host} answered ${event._tag} to ${this.request.verb}.`)
+        )
+    }
+  }
+
+  private error(reason: HostError["reason"], message: string): HostError {
+    return new HostError({ reason, host: this.host, message })
+  }
+
+  private stepFailed(step: number, exitCode: number): HostError {
+    const stepName = this.request.steps[step]?.name ?? `step ${step}`
+    return new HostError({
+      reason: "StepFailed",
+      host: this.host,
+      message: `Step ${step + 1} of ${this.request.steps.length} (${stepName}) ${exitText(exitCode, this.request.stepTimeoutSeconds)} on ${this.host}.`,
+      step,
+      stepName,
+      exitCode,
+      stderr: this.stderr.join("\n")
+    })
+  }
+
+  private notClean(): HostError {
+    return new HostError({
+      reason: "NotClean",
+      host: this.host,
+      message: `${this.host} is not clean; left is: ${scrub(this.leftovers.join(", "), 600)}. Remove it on the host, or correct customCleanUpCommands.`,
+      leftovers: this.leftovers
+    })
+  }
+}
+
+const keep = (list: Array<string>, one: string): void => {
+  list.push(one)
+  if (list.length > MAX_DETAILS) list.shift()
+}
+
+const noSentinelText = (host: string): string =>
+  `Every step succeeded on ${host}, but ${SENTINEL} is missing: the bootstrap data must end by creating it.`
+
+/** 124 and 137 are the driver's own: its time limit, and a step that never got to its end. */
+const exitText = (code: number, timeoutSeconds: number): string =>
+  code === 124
+    ? `did not end within ${timeoutSeconds} s (or exited with 124)`
+    : code === 137
+      ? "was killed, again and again (exit code 137)"
+      : `failed with exit code ${code}`
+
+const follow = (
+  sessions: Sessions,
+  access: HostAccess,
+  request: RunRequest | CleanRequest
+): Stream.Stream<RunProgress, HostError> =>
+  Stream.suspend(() => {
+    const reading = new Reading(access, request)
+    return events(sessions, access, request).pipe(
+      Stream.mapEffect((event) => Effect.fromResult(reading.take(event))),
+      Stream.takeUntil((told) => told?._tag === "Done"),
+      Stream.filter((told) => told !== undefined),
+      Stream.filter((told): told is RunProgress => told._tag !== "Done")
+    )
+  })
+
+// ------------------------------------------------------------------------------------------------- inspect, quarantine
+
+type Facts = Extract<HostEvent, { readonly _tag: "Facts" }>
+type Tenancy = Extract<HostEvent, { readonly _tag: "Tenancy" }>
+
+/** Reads until the Tenancy, which is the last thing both requests are answered with. */
+const ask = (
+  sessions: Sessions,
+  access: HostAccess,
+  request: Request
+): Effect.Effect<{ readonly facts: Facts | undefined; readonly tenancy: Tenancy }, HostError> =>
+  Effect.gen(function* () {
+    const host = targetName(access.target)
+    let facts: Facts | undefined
+    const last = yield* events(sessions, access, request).pipe(
+      Stream.mapEffect((event): Effect.Effect<Tenancy | undefined, HostError> => {
+        switch (event._tag) {
+          case "Facts":
+            facts = event
+            return Effect.succeed(undefined)
+          case "Tenancy":
+            return Effect.succeed(event)
+          case "Refused":
+            return Effect.fail(fromRefusal(host, event.refusal, access.useSudo))
+          case "DriverError":
+            return Effect.fail(
+              new HostError({ reason: "DriverFailed", host, message: `${host}: ${scrub(event.detail)}` })
+            )
+          default:
+            return Effect.fail(unexpected(host, event._tag, request.verb))
+        }
+      }),
+      Stream.filter((tenancy) => tenancy !== undefined),
+      Stream.runHead
+    )
+    if (Option.isNone(last)) return yield* unexpected(host, "nothing", request.verb)
+    return { facts, tenancy: last.value }
+  })
+
+const unexpected = (host: string, what: string, verb: string): HostError =>
+  new HostError({ reason: "ProtocolViolation", host, message: `${host} answered ${what} to ${verb}.` })
+
+const inspect = (sessions: Sessions, access: HostAccess, tenant: Tenant): Effect.Effect<HostReport, HostError> =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      const host = targetName(access.target)
+      // Held over the exec, so that the host key is the one of the connection that was used.
+      const session = yield* Effect.mapError(sessions.get(access.target), (error) => fromSsh(host, error))
+      const { facts, tenancy } = yield* ask(sessions, access, { verb: "inspect", tenant })
+      if (facts === undefined) return yield* unexpected(host, "no facts", "inspect")
+      const { bootId, hostname, serviceManager } = facts
+      return { bootId, hostname, serviceManager, hostKey: session.hostKey, tenancy: tenancy.record }
+    })
+  )
+
+// ------------------------------------------------------------------------------------------------- layer
+
+/** Connections are keyed by address, port, user and key, compared by value: a changed key is another connection. */
+const makeSessions = Effect.gen(function* () {
+  const ssh = yield* SshClient
+  const map = yield* RcMap.make({
+    lookup: (target: SshTarget) => ssh.connect(target),
+    idleTimeToLive: SESSION_IDLE_SECONDS * 1000
+  })
+  const invalidate = (target: SshTarget) => RcMap.invalidate(map, target)
+  const sessions: Sessions = {
+    get: (target) => Effect.tapError(RcMap.get(map, target), () => invalidate(target)),
+    invalidate
+  }
+  return sessions
+})
+
+export const layer: Layer.Layer<HostRuns, never, SshClient> = Layer.effect(
+  HostRuns,
+  Effect.map(makeSessions, (sessions) =>
+    HostRuns.of({
+      inspect: (access, tenant) => inspect(sessions, access, tenant),
+      run: (access, request) => follow(sessions, access, request),
+      clean: (access, request) => follow(sessions, access, request),
+      quarantine: (access, tenant) => Effect.asVoid(ask(sessions, access, { verb: "quarantine", tenant }))
+    })
+  )
+)

@@ -1,0 +1,22 @@
+/**
+ * Owns the whole provider as one scoped effect: watches to registries to actors. Its ports (KubeClient, SshClient or
+ * HostRuns) come from outside: live in `machinist controller`, in memory in simulations.
+ */
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { EventRecorder } from "../actors/EventRecorder.ts"
+import { PoolAllocator } from "../actors/PoolAllocator.ts"
+import * as Core from "./Core.ts"
+import * as Machines from "./Machines.ts"
+
+export type { Inspection } from "./Machines.ts"
+
+/** Returns when everything is watched and every object has its actor; all of it ends with the scope. */
+export const start = (inspection: Machines.Inspection = {}) =>
+  Effect.gen(function* () {
+    const services = yield* Layer.build(Layer.mergeAll(PoolAllocator.layer, EventRecorder.layer))
+    yield* Effect.gen(function* () {
+      const core = yield* Core.make
+      yield* Machines.run(core, inspection)
+    }).pipe(Effect.provideContext(services))
+  })

@@ -1,0 +1,367 @@
+/**
+ * Holds: a claim is exclusive, durable and idempotent (DESIGN, "Claims"): every write x crash before or after it x who
+ * recovers ends with one machine on one host, or with none and a free host.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Scope from "effect/Scope"
+import { TestClock } from "effect/testing"
+import { claimOf } from "../../src/actors/Objects.ts"
+import { PoolAllocator } from "../../src/actors/PoolAllocator.ts"
+import { type PooledRemoteMachine, PooledRemoteMachines } from "../../src/api/PooledRemoteMachine.ts"
+import { type RemoteMachine, RemoteMachines } from "../../src/api/RemoteMachine.ts"
+import { KubeClient, type KubeClientShape } from "../../src/kube/KubeClient.ts"
+import { cuttableKubeClient } from "../../src/simulation/Faults.ts"
+import { apiServer, createHost, createKey, createMachine, ref } from "../support/cluster.ts"
+
+const claimantOf = (machine: RemoteMachine) => ({
+  namespace: machine.metadata.namespace ?? "",
+  name: machine.metadata.name,
+  uid: machine.metadata.uid ?? "",
+  pool: machine.spec.pool
+})
+
+/** An allocator of one process, fed once with what the server has; `crash` cuts its client, then drops its fibers. */
+const process = Effect.fnUntraced(function* (
+  kube: KubeClientShape,
+  limitWrites = Number.POSITIVE_INFINITY,
+  after = false
+) {
+  let cut = false
+  let writes = 0
+  const counting: KubeClientShape = {
+    ...kube,
+    patch: (kind, at, patch, options) =>
+      Effect.suspend(() => {
+        writes += 1
+        if (writes < limitWrites) return kube.patch(kind, at, patch, options)
+        if (!after) {
+          cut = true
+          return Effect.interruptible(Effect.never)
+        }
+        return kube.patch(kind, at, patch, options).pipe(
+          Effect.tap(() =>
+            Effect.sync(() => {
+              cut = true
+            })
+          ),
+          Effect.andThen(Effect.interruptible(Effect.never))
+        )
+      })
+  }
+  const scope = yield* Scope.make()
+  const client = cuttableKubeClient(counting, { isCut: () => cut })
+  const context = yield* Layer.build(PoolAllocator.layer.pipe(Layer.provide(Layer.succeed(KubeClient, client)))).pipe(
+    Scope.provide(scope)
+  )
+  const allocator = yield* PoolAllocator.pipe(Effect.provideContext(context))
+  for (const machine of (yield* kube.list(RemoteMachines)).items) yield* allocator.machineSeen(machine)
+  for (const host of (yield* kube.list(PooledRemoteMachines)).items) yield* allocator.hostSeen(host)
+  yield* allocator.synced
+  return {
+    allocator,
+    crash: Effect.suspend(() => {
+      cut = true
+      return Scope.close(scope, Exit.void)
+    })
+  }
+})
+
+const world = Effect.gen(function* () {
+  const server = yield* apiServer()
+  const kube = server.kubeClient
+  yield* createKey(kube)
+  return { server, kube }
+})
+
+const told = () => Effect.void
+
+const assertClaimed = (machine: RemoteMachine, host: PooledRemoteMachine) => {
+  const claim = claimOf(machine)
+  assert.isDefined(claim)
+  assert.strictEqual(claimOf(host)?.id, claim?.id)
+  assert.strictEqual(claim?.host, host.metadata.name)
+  assert.strictEqual(machine.spec.address, host.spec.machine.address)
+  assert.strictEqual(host.status?.reserved, true)
+  assert.deepStrictEqual(host.status?.machineRef, { name: machine.metadata.name, namespace: "default" })
+  assert.include(machine.metadata.finalizers ?? [], "remotemachine.k0smotron.io/finalizer")
+}
+
+describe("PoolAllocator", () => {
+  it.effect(
+    "claims: four writes, both sides carry the id, the machine gets the host's fields, labels and annotations",
+    () =>
+      Effect.gen(function* () {
+        const { server, kube } = yield* world
+        yield* createHost(kube, {
+          name: "h1",
+          address: "10.0.0.1",
+          labels: { rack: "r1", "cluster.x-k8s.io/x": "no" },
+          machine: { port: 2222, user: "ops", useSudo: true, customCleanUpCommands: ["true"] }
+        })
+        const machine = yield* createMachine(kube, { name: "m1", pool: "default" })
+        const before = server.writes().length
+        const { allocator } = yield* process(server.client("provider"))
+        const claimed = yield* allocator.claim(claimantOf(machine), told)
+        const writes = server
+          .writes()
+          .slice(before)
+          .filter((one) => one.client === "provider")
+        // intent, claim, the host's status, populate; and the Machine's labels.
+        assert.strictEqual(writes.length, 5)
+        const stored = yield* kube.get(RemoteMachines, ref("m1"))
+        assertClaimed(stored, yield* kube.get(PooledRemoteMachines, ref("h1")))
+        assert.strictEqual(claimed.machine.spec.port, 2222)
+        assert.strictEqual(stored.spec.user, "ops")
+        assert.strictEqual(stored.spec.useSudo, true)
+        assert.deepStrictEqual(stored.spec.customCleanUpCommands, ["true"])
+        assert.strictEqual(stored.metadata.labels?.["rack"], "r1")
+        assert.isUndefined(stored.metadata.labels?.["cluster.x-k8s.io/x"])
+      }).pipe(Effect.scoped)
+  )
+
+  it.effect("gives each of many machines a host of its own, and tells the rest why they wait", () =>
+    Effect.gen(function* () {
+      const { kube } = yield* world
+      for (let i = 0; i < 5; i++) yield* createHost(kube, { name: `h${i}`, address: `10.0.0.${i}` })
+      const machines = []
+      for (let i = 0; i < 7; i++) machines.push(yield* createMachine(kube, { name: `m${i}`, pool: "default" }))
+      const { allocator } = yield* process(kube)
+      const reasons: Array<string> = []
+      const fibers = []
+      for (const machine of machines)
+        fibers.push(
+          yield* Effect.forkChild(
+            allocator.claim(claimantOf(machine), (waiting) =>
+              Effect.sync(() => {
+                reasons.push(waiting.on === "Host" ? waiting.reason : waiting.on)
+              })
+            )
+          )
+        )
+      yield* TestClock.adjust("5 seconds")
+      const hosts = (yield* kube.list(PooledRemoteMachines)).items
+      assert.strictEqual(new Set(hosts.map((host) => claimOf(host)?.machine)).size, 5)
+      assert.deepStrictEqual(reasons, ["NoFreeHost", "NoFreeHost"])
+      const [first] = machines
+      assert.isDefined(first)
+      yield* kube.delete(RemoteMachines, ref("m0"))
+      if (first !== undefined) yield* allocator.release(claimantOf(first), undefined, "deleted")
+      yield* TestClock.adjust("5 seconds")
+      // Freed hosts go to whoever waits longest.
+      const after = yield* kube.get(RemoteMachines, ref("m5"))
+      assert.strictEqual(claimOf(after)?.host, "h0")
+      yield* Effect.forEach(fibers, Fiber.interrupt, { discard: true })
+    }).pipe(Effect.scoped)
+  )
+
+  const WRITES = 4
+  for (const after of [false, true]) {
+    for (let write = 1; write <= WRITES; write++) {
+      for (const next of ["same-process-restarts", "next-leader"] as const) {
+        it.effect(
+          `crash ${after ? "after" : "before"} write ${write}, ${next}: the claim is completed, on the same host if one was held`,
+          () =>
+            Effect.gen(function* () {
+              const { kube } = yield* world
+              yield* createHost(kube, { name: "h1", address: "10.0.0.1" })
+              yield* createHost(kube, { name: "h2", address: "10.0.0.2" })
+              const machine = yield* createMachine(kube, { name: "m1", pool: "default" })
+              const first = yield* process(kube, write, after)
+              const asking = yield* Effect.forkChild(first.allocator.claim(claimantOf(machine), told))
+              yield* TestClock.adjust("1 second")
+              const intended = claimOf(yield* kube.get(RemoteMachines, ref("m1")))
+              yield* Fiber.interrupt(asking)
+              yield* first.crash
+              // Another machine asks first: an intended host is not free for it.
+              const other = yield* createMachine(kube, { name: "m0", pool: "default" })
+              const second = yield* process(kube)
+              yield* second.allocator.claim(claimantOf(other), told)
+              const claimed = yield* second.allocator.claim(
+                claimantOf(yield* kube.get(RemoteMachines, ref("m1"))),
+                told
+              )
+              if (intended !== undefined) assert.strictEqual(claimed.claim.id, intended.id)
+              const stored = yield* kube.get(RemoteMachines, ref("m1"))
+              assertClaimed(stored, yield* kube.get(PooledRemoteMachines, ref(claimed.claim.host)))
+              const hosts = (yield* kube.list(PooledRemoteMachines)).items
+              assert.strictEqual(new Set(hosts.map((host) => claimOf(host)?.machine)).size, 2)
+            }).pipe(Effect.scoped)
+        )
+      }
+      it.effect(
+        `crash ${after ? "after" : "before"} write ${write}, then deletion: nothing is held and nothing is left`,
+        () =>
+          Effect.gen(function* () {
+            const { kube } = yield* world
+            yield* createHost(kube, { name: "h1", address: "10.0.0.1" })
+            const machine = yield* createMachine(kube, { name: "m1", pool: "default" })
+            const first = yield* process(kube, write, after)
+            yield* Effect.forkChild(first.allocator.claim(claimantOf(machine), told))
+            yield* TestClock.adjust("1 second")
+            yield* first.crash
+            yield* kube.delete(RemoteMachines, ref("m1"))
+            const second = yield* process(kube)
+            yield* second.allocator.release(claimantOf(machine), undefined, "deleted")
+            const host = yield* kube.get(PooledRemoteMachines, ref("h1"))
+            assert.isUndefined(claimOf(host))
+            assert.notStrictEqual(host.status?.reserved, true)
+            assert.deepStrictEqual(host.metadata.finalizers ?? [], [])
+            const error = yield* Effect.flip(kube.get(RemoteMachines, ref("m1")))
+            assert.strictEqual(error.reason, "NotFound")
+          }).pipe(Effect.scoped)
+      )
+    }
+  }
+
+  for (const after of [false, true]) {
+    for (let write = 1; write <= 3; write++) {
+      it.effect(
+        `crash ${after ? "after" : "before"} write ${write} of a release: the next one finishes it, and never frees another's host`,
+        () =>
+          Effect.gen(function* () {
+            const { kube } = yield* world
+            yield* createHost(kube, { name: "h1", address: "10.0.0.1" })
+            const machine = yield* createMachine(kube, { name: "m1", pool: "default" })
+            const first = yield* process(kube)
+            const { claim } = yield* first.allocator.claim(claimantOf(machine), told)
+            yield* first.crash
+            yield* kube.delete(RemoteMachines, ref("m1"))
+            const second = yield* process(kube, write, after)
+            yield* Effect.forkChild(second.allocator.release(claimantOf(machine), claim, "deleted"))
+            yield* TestClock.adjust("1 second")
+            yield* second.crash
+            // A third process: another machine takes the host if it is free by now; the release is carried on.
+            const third = yield* process(kube)
+            const other = yield* createMachine(kube, { name: "m2", pool: "default" })
+            const asking = yield* Effect.forkChild(third.allocator.claim(claimantOf(other), told))
+            yield* TestClock.adjust("1 second")
+            yield* third.allocator.release(claimantOf(machine), claim, "deleted")
+            yield* TestClock.adjust("5 seconds")
+            const got = yield* Fiber.join(asking)
+            assertClaimed(got.machine, yield* kube.get(PooledRemoteMachines, ref("h1")))
+            const error = yield* Effect.flip(kube.get(RemoteMachines, ref("m1")))
+            assert.strictEqual(error.reason, "NotFound")
+          }).pipe(Effect.scoped)
+      )
+    }
+  }
+
+  it.effect("a requester that is interrupted at any moment leaks nothing: its next request finds the same claim", () =>
+    Effect.gen(function* () {
+      const { kube } = yield* world
+      yield* createHost(kube, { name: "h1", address: "10.0.0.1" })
+      const machine = yield* createMachine(kube, { name: "m1", pool: "default" })
+      const { allocator } = yield* process(kube)
+      for (let round = 0; round < 10; round++) {
+        const asking = yield* Effect.forkChild(allocator.claim(claimantOf(machine), told))
+        for (let turn = 0; turn < round; turn++) yield* Effect.yieldNow
+        yield* Fiber.interrupt(asking)
+      }
+      const { claim } = yield* allocator.claim(claimantOf(machine), told)
+      assertClaimed(yield* kube.get(RemoteMachines, ref("m1")), yield* kube.get(PooledRemoteMachines, ref("h1")))
+      yield* allocator.release(claimantOf(machine), claim, "suspect")
+      const host = yield* kube.get(PooledRemoteMachines, ref("h1"))
+      assert.isUndefined(claimOf(host))
+      assert.strictEqual(host.status?.phase, "Suspect")
+      const stored = yield* kube.get(RemoteMachines, ref("m1"))
+      assert.isUndefined(stored.spec.address)
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("two allocators (two leaders) on one pool never hold one host twice", () =>
+    Effect.gen(function* () {
+      const { kube } = yield* world
+      for (let i = 0; i < 4; i++) yield* createHost(kube, { name: `h${i}`, address: `10.0.0.${i}` })
+      const machines = []
+      for (let i = 0; i < 4; i++) machines.push(yield* createMachine(kube, { name: `m${i}`, pool: "default" }))
+      const one = yield* process(kube)
+      const two = yield* process(kube)
+      const asking = yield* Effect.forkChild(
+        Effect.forEach(
+          machines,
+          (machine, index) => (index % 2 === 0 ? one : two).allocator.claim(claimantOf(machine), told),
+          { concurrency: "unbounded" }
+        )
+      )
+      yield* TestClock.adjust("5 seconds")
+      const claimed = yield* Fiber.join(asking)
+      assert.strictEqual(new Set(claimed.map((one) => one.claim.host)).size, 4)
+      for (const { machine, claim } of claimed)
+        assertClaimed(machine, yield* kube.get(PooledRemoteMachines, ref(claim.host)))
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("a host whose claim no machine carries is held as Orphaned, and freed only by hand", () =>
+    Effect.gen(function* () {
+      const { kube } = yield* world
+      yield* createHost(kube, { name: "h1", address: "10.0.0.1" })
+      yield* kube.patch(PooledRemoteMachines, ref("h1"), {
+        metadata: {
+          annotations: {
+            "machinist.dev/claim": JSON.stringify({ id: "lost", host: "h1", machine: "default/gone", uid: "u" })
+          }
+        }
+      })
+      const machine = yield* createMachine(kube, { name: "m1", pool: "default" })
+      const { allocator } = yield* process(kube)
+      const asking = yield* Effect.forkChild(allocator.claim(claimantOf(machine), told))
+      yield* TestClock.adjust("5 seconds")
+      const held = yield* kube.get(PooledRemoteMachines, ref("h1"))
+      assert.strictEqual(held.status?.phase, "Orphaned")
+      assert.strictEqual(claimOf(held)?.id, "lost")
+      const asked = yield* kube.patch(PooledRemoteMachines, ref("h1"), {
+        metadata: { annotations: { "machinist.dev/release": "" } }
+      })
+      yield* allocator.hostSeen(asked)
+      yield* TestClock.adjust("5 seconds")
+      assert.strictEqual((yield* Fiber.join(asking)).claim.host, "h1")
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("k0smotron's reservation without a claim of ours, and a claim that can't be read, hold the host", () =>
+    Effect.gen(function* () {
+      const { kube } = yield* world
+      yield* createHost(kube, { name: "h1", address: "10.0.0.1" })
+      yield* kube.patch(
+        PooledRemoteMachines,
+        ref("h1"),
+        { status: { reserved: true, machineRef: { name: "old", namespace: "default" } } },
+        { subresource: "status" }
+      )
+      yield* createHost(kube, { name: "h2", address: "10.0.0.2" })
+      yield* kube.patch(PooledRemoteMachines, ref("h2"), { metadata: { annotations: { "machinist.dev/claim": "?" } } })
+      const machine = yield* createMachine(kube, { name: "m1", pool: "default" })
+      const { allocator } = yield* process(kube)
+      const reasons: Array<string> = []
+      yield* Effect.forkChild(
+        allocator.claim(claimantOf(machine), (waiting) =>
+          Effect.sync(() => {
+            reasons.push(waiting.on === "Host" ? waiting.message : "")
+          })
+        )
+      )
+      yield* TestClock.adjust("5 seconds")
+      assert.match(reasons.join(), /None of the 2 hosts.*2 reserved/)
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("two host objects with one address: the second is refused, and said to be", () =>
+    Effect.gen(function* () {
+      const { kube } = yield* world
+      yield* createHost(kube, { name: "h1", address: "10.0.0.1" })
+      yield* createHost(kube, { name: "h2", address: "10.0.0.1" })
+      const { allocator } = yield* process(kube)
+      const one = yield* createMachine(kube, { name: "m1", pool: "default" })
+      const two = yield* createMachine(kube, { name: "m2", pool: "default" })
+      yield* allocator.claim(claimantOf(one), told)
+      yield* Effect.forkChild(allocator.claim(claimantOf(two), told))
+      yield* TestClock.adjust("5 seconds")
+      assert.isUndefined(claimOf(yield* kube.get(PooledRemoteMachines, ref("h2"))))
+      assert.strictEqual((yield* kube.get(PooledRemoteMachines, ref("h2"))).status?.phase, "Refused")
+    }).pipe(Effect.scoped)
+  )
+})

@@ -1,0 +1,290 @@
+/**
+ * Holds: the bootstrap run for real with stand-ins, as cloud-init and as a host run does: order, failures that stop the
+ * rest and leave no sentinel, every service manager, every download, bounded waits.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import * as Result from "effect/Result"
+import { parse } from "yaml"
+import { type WorkerBootstrapInput, workerBootstrap } from "../../src/domain/BootstrapScript.ts"
+import { type Payload, renderCloudConfig } from "../../src/domain/CloudConfig.ts"
+import { ScriptHost, shellify } from "./ScriptHost.ts"
+
+const base: WorkerBootstrapInput = {
+  machineName: "machine-test-0",
+  version: "v1.27.2+k0s.0",
+  joinToken: "H4sIJOINTOKEN"
+}
+const render = (input: Partial<WorkerBootstrapInput> = {}): Payload =>
+  Result.getOrThrow(workerBootstrap({ ...base, ...input }))
+const text = (payload: Payload): string => Buffer.from(renderCloudConfig(payload)).toString("utf8")
+const scriptOf = (payload: Payload, name: string): string =>
+  payload.steps.find((step) => step.name === name)?.script ?? assert.fail(`no step ${name}`)
+
+/** A k0s that installs, and whose node appears (`joined`) or not. */
+const k0sStub = (joined: boolean): string => `
+case "$1 $2" in
+  "install worker") mkdir -p /etc/systemd/system /etc/init.d /var/lib/k0s
+    [ ! -e /etc/systemd/system/k0sworker.service ] || case "$*" in *--force*) ;; *) echo "service already installed" >&2; exit 1 ;; esac
+    echo "$*" >/etc/systemd/system/k0sworker.service
+    ${joined ? "echo conf >/var/lib/k0s/kubelet.conf" : ":"} ;;
+  "kubectl get") ${joined ? '[ "$5" = jsonpath* ] || true; case "$*" in *jsonpath*) printf True ;; esac' : "exit 1"} ;;
+esac`
+
+const ready = (joined = true): ScriptHost => {
+  const host = new ScriptHost()
+  host.stub("systemctl")
+  host.stub("k0s", k0sStub(joined), "/stash/k0s")
+  // What get.k0s.sh does: no directory is made, and it writes in place.
+  host.write(
+    "/stash/installer",
+    `echo "installer $K0S_INSTALL_PATH $K0S_VERSION" >>${host.root}/log\ncp ${host.root}/stash/k0s "$K0S_INSTALL_PATH/k0s"\n`
+  )
+  host.stub(
+    "curl",
+    `while [ $# -gt 0 ]; do [ "$1" = -o ] && out=$2; shift; done; cat "${host.root}/stash/installer" >"$out"`
+  )
+  return host
+}
+/** As real cloud-init runs it. */
+const boot = (host: ScriptHost, payload: Payload): number => host.run(shellify(parse(text(payload)).runcmd)).code
+const SENTINEL = "/run/cluster-api/bootstrap-success.complete"
+const quick = { waits: { k0sSeconds: 0, nodeReadySeconds: 0 } }
+
+describe("under cloud-init's shell", () => {
+  it("everything in order, then the sentinel", () => {
+    using host = ready()
+    const code = boot(
+      host,
+      render({
+        preStartCommands: ["echo before >>/etc/trace"],
+        postStartCommands: ["cat /var/lib/k0s/pki/admin.conf >>/etc/trace"]
+      })
+    )
+    assert.strictEqual(code, 0)
+    assert.isTrue(host.exists(SENTINEL))
+    assert.strictEqual(host.read("/etc/trace"), "before\nconf\n")
+    const log = host.log().map((line) => line.replace(/\/tmp\.\S+/, "TMP"))
+    assert.deepStrictEqual(log, [
+      "curl -sSfL --retry 5 -o TMP https://get.k0s.sh",
+      "installer /usr/local/bin v1.27.2+k0s.0",
+      "k0s install worker --token-file /etc/k0s.token --labels=k0smotron.io/machine-name=machine-test-0 --kubelet-extra-args=--hostname-override=machine-test-0",
+      "systemctl start k0sworker",
+      "systemctl is-active --quiet k0sworker",
+      "k0s kubectl version --client",
+      "k0s kubectl get node machine-test-0",
+      "k0s kubectl version --client",
+      'k0s kubectl get node machine-test-0 -o jsonpath={.status.conditions[?(@.type=="Ready")].status}'
+    ])
+  })
+  const failures: ReadonlyArray<readonly [string, (host: ScriptHost) => Partial<WorkerBootstrapInput> | undefined]> = [
+    ["a pre-start command", () => ({ preStartCommands: ["exit 3", "echo no >/etc/after"] })],
+    [
+      "the download",
+      (host) => {
+        host.stub("curl", "exit 22")
+        return undefined
+      }
+    ],
+    [
+      "the installer",
+      (host) => {
+        host.write("/stash/installer", "exit 1")
+        return undefined
+      }
+    ],
+    [
+      "install",
+      (host) => {
+        host.stub("k0s", "exit 1", "/stash/k0s")
+        return undefined
+      }
+    ],
+    [
+      "start",
+      (host) => {
+        host.stub("systemctl", "exit 1")
+        return undefined
+      }
+    ],
+    ["a post-start command", () => ({ postStartCommands: ["false", "echo no >/etc/after"] })]
+  ]
+  for (const [what, arrange] of failures) {
+    it(`${what} fails: nothing after it runs, no sentinel`, () => {
+      using host = ready()
+      const code = boot(host, render({ postStartCommands: ["echo no >/etc/after"], ...arrange(host) }))
+      assert.notStrictEqual(code, 0)
+      assert.isFalse(host.exists("/etc/after"))
+      assert.isFalse(host.exists(SENTINEL))
+    })
+  }
+  it("a node that never appears fails within the bound, and says why", () => {
+    using host = ready(false)
+    const payload = render(quick)
+    assert.notStrictEqual(boot(host, payload), 0)
+    assert.isFalse(host.exists(SENTINEL))
+    const again = host.run(scriptOf(payload, "wait for k0s"))
+    assert.include(again.stderr, "k0s did not join within 0 seconds")
+    assert.include(again.stderr, "kubelet has no credentials yet")
+  })
+  it("/etc/environment is read before each command, and never run", () => {
+    using host = ready()
+    host.write("/etc/environment", "A='one two'\nB=$(touch /etc/hacked)\n")
+    const commands = [
+      'echo "$A|$B" >>/etc/trace',
+      "echo 'export C=three' >>/etc/environment",
+      'echo "$C" >>/etc/trace',
+      "X=1",
+      'echo "x$X" >>/etc/trace'
+    ]
+    assert.strictEqual(
+      boot(host, render({ preInstalledK0s: true, preStartCommands: commands, k0sInstallDir: "/stash" })),
+      127
+    )
+    assert.strictEqual(host.read("/etc/trace").replaceAll(host.root, ""), "one two|$(touch /etc/hacked)\nthree\nx\n")
+    assert.isFalse(host.exists("/etc/hacked"))
+  })
+})
+
+describe("download k0s", () => {
+  it("a URL replaces the binary by renaming, and a failure leaves the old one", () => {
+    using host = ready()
+    host.write("/opt/k0s", "old", 0o755)
+    const payload = render({ downloadURL: "https://h/k0s", k0sInstallDir: "/opt" })
+    assert.strictEqual(host.run(scriptOf(payload, "download k0s")).code, 0)
+    assert.include(host.read("/opt/k0s"), "installer")
+    host.stub("curl", 'echo half >"$5"; exit 22')
+    assert.strictEqual(host.run(scriptOf(payload, "download k0s")).code, 22)
+    assert.include(host.read("/opt/k0s"), "installer")
+    assert.strictEqual(host.run("ls -A /opt/").stdout.trim(), "k0s")
+  })
+  it("a signed URL is not in an argument list", () => {
+    using host = ready()
+    host.stub("curl", `cat >/opt/config; while [ $# -gt 0 ]; do [ "$1" = -o ] && out=$2; shift; done; : >"$out"`)
+    const payload = render({ downloadURL: 'https://h/k0s?sig="s3cret"', k0sInstallDir: "/opt" })
+    assert.strictEqual(host.run(scriptOf(payload, "download k0s")).code, 0)
+    assert.notInclude(host.log().join("\n"), "s3cret")
+    assert.strictEqual(host.read("/opt/config"), 'url = "https://h/k0s?sig=\\"s3cret\\""\n')
+  })
+  it("oci: oras has a HOME", () => {
+    using host = ready()
+    host.stub("oras", 'echo "home $HOME" >"$4"')
+    const payload = render({ downloadURL: "oci://r.example/k0s@sha256:ab", k0sInstallDir: "/opt" })
+    assert.strictEqual(host.run(scriptOf(payload, "download k0s")).code, 0)
+    assert.strictEqual(host.read("/opt/k0s"), "home /root\n")
+    assert.match(host.log().at(-1) ?? "", /^oras blob fetch --output \S+ r\.example\/k0s@sha256:ab$/)
+  })
+})
+
+describe("install k0s", () => {
+  it("again for the same machine is forced, over a stranger's service it fails", () => {
+    using host = ready()
+    host.stub("k0s", k0sStub(true), "/usr/local/bin/k0s")
+    const install = scriptOf(render(), "install k0s")
+    assert.strictEqual(host.run(install).code, 0)
+    assert.strictEqual(host.run(install).code, 0)
+    assert.isTrue(host.log()[1]?.endsWith("--force"))
+    host.write("/etc/systemd/system/k0sworker.service", "--labels=k0smotron.io/machine-name=someone-else")
+    assert.strictEqual(host.run(install).code, 1)
+  })
+})
+
+describe("start k0s", () => {
+  const start = scriptOf(render(), "start k0s")
+  const cases: ReadonlyArray<readonly [string, (host: ScriptHost) => void, ReadonlyArray<string>]> = [
+    [
+      "systemd",
+      (host) => {
+        host.write("/run/systemd/system/x", "")
+        host.stub("systemctl")
+        host.stub("service")
+      },
+      ["systemctl start k0sworker"]
+    ],
+    [
+      "OpenRC",
+      (host) => {
+        host.write("/run/openrc/softlevel", "")
+        host.stub("rc-service")
+        host.stub("service")
+      },
+      ["rc-service k0sworker start"]
+    ],
+    [
+      "OpenRC by its script",
+      (host) => {
+        host.write("/etc/init.d/k0sworker", "#!/sbin/openrc-run\n", 0o755)
+        host.stub("rc-service")
+      },
+      ["rc-service k0sworker start"]
+    ],
+    [
+      "SysV",
+      (host) => {
+        host.stub("k0sworker", "", "/etc/init.d/k0sworker")
+        host.stub("service")
+        host.stub("systemctl")
+      },
+      ["service k0sworker start"]
+    ],
+    ["SysV without service", (host) => host.stub("k0sworker", "", "/etc/init.d/k0sworker"), ["k0sworker start"]],
+    ["only systemctl", (host) => host.stub("systemctl"), ["systemctl start k0sworker"]]
+  ]
+  for (const [name, arrange, log] of cases) {
+    it(name, () => {
+      using host = new ScriptHost()
+      arrange(host)
+      assert.strictEqual(host.run(start).code, 0)
+      assert.deepStrictEqual(host.log(), log)
+    })
+  }
+  it("nothing: a clear failure", () => {
+    using host = new ScriptHost()
+    const outcome = host.run(start)
+    assert.strictEqual(outcome.code, 1)
+    assert.include(outcome.stderr, "no supported service manager")
+  })
+})
+
+describe("waiting", () => {
+  it("a k0s without kubectl is believed by its status", () => {
+    for (const [success, code] of [
+      ["true", 0],
+      ["false", 1]
+    ] as const) {
+      using host = new ScriptHost()
+      host.stub("systemctl")
+      host.write("/var/lib/k0s/kubelet.conf", "x")
+      host.stub(
+        "k0s",
+        `[ "$1" = status ] || exit 1\nprintf '{"Role":"worker",\\n "WorkerToAPIConnectionStatus": {\\n  "Message": "",\\n  "Success": ${success}\\n }}'`,
+        "/usr/local/bin/k0s"
+      )
+      assert.strictEqual(host.run(scriptOf(render(quick), "wait for k0s")).code, code)
+      assert.strictEqual(host.run(scriptOf(render({ ...quick, postStartCommands: ["true"] }), "wait for node")).code, 0)
+    }
+  })
+  it("a node that isn't Ready in time delays postStart, no more", () => {
+    using host = new ScriptHost()
+    host.stub("k0s", 'case "$*" in *jsonpath*) printf False ;; esac', "/usr/local/bin/k0s")
+    const outcome = host.run(scriptOf(render({ ...quick, postStartCommands: ["true"] }), "wait for node"))
+    assert.strictEqual(outcome.code, 0)
+    assert.include(outcome.stderr, "not Ready after 0 seconds")
+  })
+  it("useSystemHostname asks for the host's name in lower case", () => {
+    using host = new ScriptHost()
+    host.stub("systemctl")
+    host.write("/var/lib/k0s/kubelet.conf", "x")
+    host.run("rm bin/uname")
+    host.stub("uname", "echo HOST-9")
+    host.stub("k0s", "", "/usr/local/bin/k0s")
+    assert.strictEqual(host.run(scriptOf(render({ useSystemHostname: true }), "wait for k0s")).code, 0)
+    assert.include(host.log(), "k0s kubectl get node host-9")
+  })
+  it("a real admin.conf is left alone", () => {
+    using host = new ScriptHost()
+    host.write("/var/lib/k0s/kubelet.conf", "kubelet")
+    host.write("/var/lib/k0s/pki/admin.conf", "admin")
+    assert.strictEqual(host.run(scriptOf(render({ postStartCommands: ["true"] }), "link kubeconfig")).code, 0)
+    assert.strictEqual(host.read("/var/lib/k0s/pki/admin.conf"), "admin")
+  })
+})

@@ -40,7 +40,8 @@ export interface Bootstrap {
 export const tenant = (machine: RemoteMachine, claim: Claim, fence: number, around: Surroundings): Tenant => ({
   claim: claim.id,
   machine: keyOf(machine),
-  cluster: around.cluster?.metadata.uid ?? "",
+  // Gone already, as in a namespace deletion: the claim alone names the tenant then.
+  cluster: around.cluster?.metadata.uid ?? "unknown",
   fence
 })
 

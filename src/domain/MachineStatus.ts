@@ -162,7 +162,7 @@ const unready = (failure: Failure | undefined, reason: string, doing: string): R
 /** A state whose status may wait for the next coalesced write; anything else is shown at once. */
 export const isProgress = (before: State | undefined, after: State): boolean => {
   const { phase } = after
-  if (before === undefined || before.halted !== after.halted) return false
+  if (before?.halted !== after.halted) return false
   if (phase._tag === "Claimed") return phase.failure === undefined
   if (phase._tag === "Pending") return phase.waiting.length === 0
   if (phase._tag === "Provisioning") return phase.failure === undefined || phase.failure.retry === "backoff"

@@ -72,19 +72,23 @@ const activitySlot = <State, Event, Activity, Notice, E, R>(
 ): Effect.Effect<(next: Activity | undefined) => Effect.Effect<void, never, R>, never, Scope.Scope> =>
   Effect.gen(function* () {
     const scope = yield* Effect.scope
-    let running: { readonly activity: Activity; readonly fiber: Fiber.Fiber<void, E> } | undefined
+    let running:
+      | { readonly activity: Activity; readonly fiber: Fiber.Fiber<void, E>; readonly slot: { replaced: boolean } }
+      | undefined
     return Effect.fnUntraced(function* (next: Activity | undefined) {
       if (running !== undefined && next !== undefined && Equal.equals(running.activity, next)) return
       if (running !== undefined) {
+        running.slot.replaced = true
         yield* Fiber.interrupt(running.fiber)
         running = undefined
       }
       if (next === undefined) return
+      const slot = { replaced: false }
       const fiber = yield* world.perform(next, mailbox.post).pipe(
-        // An activity's failure or defect must not vanish with its fiber: it ends this life.
-        Effect.onError((cause) => Deferred.failCause(broken, cause)),
+        // An activity's failure or defect must not vanish with its fiber: it ends this life. Being replaced doesn't.
+        Effect.onError((cause) => (slot.replaced ? Effect.void : Deferred.failCause(broken, cause))),
         Effect.forkIn(scope)
       )
-      running = { activity: next, fiber }
+      running = { activity: next, fiber, slot }
     })
   })

@@ -86,7 +86,9 @@ const happens = (chance: number): Effect.Effect<boolean> =>
   chance === 0 ? Effect.succeed(false) : Effect.map(Random.next, (value) => value < chance)
 
 const pass = ([from, below]: MillisRange): Effect.Effect<void> =>
-  below === 0 ? Effect.void : Effect.flatMap(Random.nextIntBetween(from, Math.max(from + 1, below)), Effect.sleep)
+  below === 0
+    ? Effect.void
+    : Effect.flatMap(Random.nextIntBetween(from, Math.max(from + 1, below), { halfOpen: true }), Effect.sleep)
 
 /** How each verb is asked about: a write may be carried out and its answer lost. */
 type Around = <A>(subject: Subject, write: boolean, call: Effect.Effect<A, KubeError>) => Effect.Effect<A, KubeError>

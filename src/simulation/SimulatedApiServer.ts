@@ -105,7 +105,7 @@ const looseType = (kind: Kind<KubeObject>, options: RegisterOptions): ResourceTy
 }
 
 /** Definitions become types as they are written, in the same step: what is established can be used at once. */
-const followDefinitions = (store: ApiStore): void =>
+const followDefinitions = (store: ApiStore, watches: Watches): void =>
   store.storage.onEvent((place, event) => {
     if (place.type.kind !== definitionType.kind || place.type.group !== definitionType.group) return
     const type = typeOfDefinition(event.object)
@@ -115,6 +115,7 @@ const followDefinitions = (store: ApiStore): void =>
     }
     store.registry.unregister(type)
     store.storage.drop(type)
+    watches.closeKind(type)
   })
 
 const createSystemNamespaces = (store: ApiStore, nowMillis: number): void => {
@@ -175,8 +176,8 @@ export const make = (
       formatTime: rfc3339
     })
     for (const type of coreTypes) store.registry.register(type)
-    followDefinitions(store)
     const watches = new Watches(store)
+    followDefinitions(store, watches)
     const reads = new Reads(store)
     const controllers = options.controllers === false ? undefined : new Controllers(store)
     createSystemNamespaces(store, yield* Clock.currentTimeMillis)

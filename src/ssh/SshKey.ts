@@ -45,7 +45,7 @@ const keyProblem = (text: string, parserMessage: string, hasPassphrase: boolean)
 /** OpenSSH, PEM (PKCS#1, SEC1) or PPK; CRLF line ends and surrounding blanks are forgiven. */
 export const parsePrivateKey = (target: SshTarget): Effect.Effect<ParsedKey, SshError> =>
   Effect.suspend(() => {
-    const text = Redacted.value(target.privateKey).replaceAll("\r\n", "\n").trim()
+    const text = Redacted.value(target.privateKey)
     const passphrase = target.passphrase === undefined ? undefined : Redacted.value(target.passphrase)
     const id = cacheKey(text, passphrase)
     const known = cache.get(id)

@@ -9,6 +9,7 @@ import { runScenario } from "../../bench/Runner.ts"
 import { BenchError, type Scenario, timed } from "../../bench/Scenario.ts"
 import { distance, median, spread } from "../../bench/Statistics.ts"
 import { scenarios } from "../../bench/scenarios/index.ts"
+import { memory } from "../../bench/scenarios/memory.ts"
 import { selftest } from "../../bench/scenarios/selftest.ts"
 
 /** Gives the values in turn (the warm-up takes the first) and writes down what it did. */
@@ -166,6 +167,13 @@ describe("the scenarios", () => {
       for (const sentence of [description, limit]) assert.match(sentence, /\.$/, name)
     }
   })
+  it.live("`memory` brings machines to Ready twice on the same hosts, and counts the writes", () =>
+    Effect.gen(function* () {
+      const result = yield* runScenario(memory, { repetitions: 1, overrides: { machines: 3 } })
+      assert.isAbove(result.median, 0)
+      assert.isAbove(result.also["writesPerMachine"] ?? 0, 0)
+    })
+  )
   it.live("the self-test runs for real", () =>
     Effect.gen(function* () {
       const result = yield* runScenario(selftest, { repetitions: 1, overrides: { machines: 3, waitMillis: 1 } })

@@ -90,6 +90,9 @@ if [ ! -e $B/root/bin/busybox ]; then
   for applet in $(busybox --list); do [ -e $B/root/bin/$applet ] || ln -s busybox $B/root/bin/$applet; done
   echo 'root:x:0:0:root:/root:/bin/sh' >$B/root/etc/passwd
   echo 'root:x:0:' >$B/root/etc/group
+  # Debian's BusyBox has none; a step of a user may well want it.
+  printf '#!/bin/sh\\ntrap "" HUP\\nexec "$@"\\n' >$B/root/bin/nohup
+  chmod 755 $B/root/bin/nohup
 fi
 `
 

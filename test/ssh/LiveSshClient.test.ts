@@ -4,7 +4,7 @@
  */
 import { execFileSync } from "node:child_process"
 import { mkdtempSync, readFileSync, rmSync } from "node:fs"
-import { createServer } from "node:net"
+import { connect as connectSocket, createServer, Socket } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
@@ -192,6 +192,21 @@ describe("connecting", () => {
     })
   )
 
+  it.live("small packets are not held back for the host's acknowledgements", () =>
+    Effect.gen(function* () {
+      const noDelay = yield* Effect.acquireRelease(
+        Effect.sync(() => vi.spyOn(Socket.prototype, "setNoDelay")),
+        (spy) => Effect.sync(() => spy.mockRestore())
+      )
+      const { target } = yield* serve()
+      noDelay.mockClear()
+      const client = yield* make()
+      yield* client.connect(target)
+      // Once by the client; the server of these tests does so too, for its side.
+      assert.strictEqual(noDelay.mock.calls.filter(([on]) => on === true).length, 2)
+    })
+  )
+
   it.live("closing the scope closes the connection on the host's side", () =>
     Effect.gen(function* () {
       const closed = yield* Deferred.make<void>()
@@ -233,16 +248,17 @@ describe("connecting", () => {
 })
 
 describe("silent hosts", () => {
+  const VISITS = 20
+
+  /** Accepts and says nothing. */
   const silentServer = Effect.gen(function* () {
-    const arrived = yield* Deferred.make<void>()
-    let count = 0
     const sockets = new Set<{ readonly destroy: () => void }>()
+    const waiting: Array<{ readonly count: number; readonly arrived: Deferred.Deferred<void> }> = []
     const server = createServer((socket) => {
       sockets.add(socket)
       socket.on("error", () => {})
       socket.resume()
-      count += 1
-      if (count === MAX_CONCURRENT_CONNECTS) Deferred.doneUnsafe(arrived, Effect.void)
+      for (const { count, arrived } of waiting) if (count === sockets.size) Deferred.doneUnsafe(arrived, Effect.void)
     })
     yield* Effect.acquireRelease(
       Effect.callback<void>((resume) => {
@@ -256,7 +272,24 @@ describe("silent hosts", () => {
     )
     const address = server.address()
     assert(typeof address === "object" && address !== null)
-    return { port: address.port, arrived }
+    const { port } = address
+    return {
+      port,
+      count: () => sockets.size,
+      arrived: (count: number) =>
+        Effect.suspend(() => {
+          const arrived = Deferred.makeUnsafe<void>()
+          waiting.push({ count, arrived })
+          return sockets.size >= count ? Effect.void : Deferred.await(arrived)
+        }),
+      visit: Effect.acquireRelease(
+        Effect.callback<Socket>((resume) => {
+          const socket = connectSocket({ host: "127.0.0.1", port }, () => resume(Effect.succeed(socket)))
+          socket.on("error", () => {})
+        }),
+        (socket) => Effect.sync(() => socket.destroy())
+      )
+    }
   })
 
   it.effect("a host that accepts and never answers fails with phase timeout at the connect timeout", () =>
@@ -278,22 +311,29 @@ describe("silent hosts", () => {
     })
   )
 
-  it.effect("as many silent hosts as there are places delay another host only until they give their places away", () =>
+  it.effect("no more than the stated number handshake at once; silent ones give their places away after a second", () =>
     Effect.gen(function* () {
       const silent = yield* silentServer
       const { target } = yield* serve()
       const client = yield* make()
       yield* Effect.forEach(
-        Array.from({ length: MAX_CONCURRENT_CONNECTS }),
+        Array.from({ length: MAX_CONCURRENT_CONNECTS + 5 }),
         () => Effect.forkScoped(Effect.scoped(client.connect({ ...target, port: silent.port }))),
         { discard: true }
       )
-      yield* Deferred.await(silent.arrived)
+      yield* silent.arrived(MAX_CONCURRENT_CONNECTS)
       const other = yield* Effect.forkChild(Effect.scoped(client.connect(target)), { startImmediately: true })
+      // Whoever else may connect has every chance to: these come and are counted one after another.
+      for (let visits = 1; visits <= VISITS; visits++) {
+        yield* silent.visit
+        yield* silent.arrived(MAX_CONCURRENT_CONNECTS + visits)
+      }
+      assert.strictEqual(silent.count(), MAX_CONCURRENT_CONNECTS + VISITS)
       assert.isUndefined(other.pollUnsafe())
       yield* TestClock.adjust("1 second")
       const session = yield* Fiber.join(other)
       assert.strictEqual(session.hostKey, fingerprint(hostKeyPublic))
+      yield* silent.arrived(MAX_CONCURRENT_CONNECTS + VISITS + 5)
     })
   )
 })
@@ -678,25 +718,58 @@ describe("a connection that is lost", () => {
     )
   }
 
-  it.live("an output that the host had ended before is whole, even if read afterwards", () =>
+  it.live("an output that the host had ended before is whole, even if read after the connection was lost", () =>
     Effect.gen(function* () {
-      const gone = yield* Deferred.make<void>()
       const { target } = yield* serve({
-        onCommand: ({ channel, connection }) => {
+        onCommand: ({ channel, connection, command }) => {
+          if (command === "hang") return
           channel.write("whole")
           channel.exit(0)
           channel.end()
           channel.on("close", () => connection.end())
-          connection.on("close", () => Deferred.doneUnsafe(gone, Effect.void))
         }
       })
       const client = yield* make()
       const ssh = yield* client.connect(target)
+      const hanging = yield* ssh.exec("hang", none)
       const command = yield* ssh.exec("x", none)
       assert.deepStrictEqual(yield* command.exit, { code: 0 })
-      yield* Deferred.await(gone)
-      assert.strictEqual((yield* Effect.flip(ssh.exec("later", none))).phase, "closed")
+      assert.strictEqual((yield* Effect.flip(hanging.exit)).phase, "closed")
       assert.strictEqual(yield* text(command.stdout), "whole")
+      assert.strictEqual((yield* Effect.flip(text(hanging.stdout))).phase, "closed")
+    })
+  )
+
+  it.live("a host that closes its side while bytes for it are stuck is lost at once", () =>
+    Effect.gen(function* () {
+      // Each channel may send 2 MiB unasked: together more than the sockets' buffers hold.
+      const CHANNELS = 16
+      let opened = 0
+      const full = yield* Deferred.make<Connection>()
+      const { target } = yield* serve({
+        onCommand: ({ connection }) => {
+          opened += 1
+          if (opened < CHANNELS) return
+          Reflect.get(connection, "_sock").pause()
+          Deferred.doneUnsafe(full, Effect.succeed(connection))
+        }
+      })
+      const client = yield* make()
+      const ssh = yield* client.connect(target)
+      const small = new Uint8Array(1)
+      const commands = yield* Effect.forEach(Array.from({ length: CHANNELS - 1 }), () => ssh.exec("x", small))
+      assert.strictEqual(commands.length, CHANNELS - 1)
+      const opening = yield* Effect.forEach(Array.from({ length: CHANNELS }), () =>
+        Effect.forkChild(ssh.exec("x", new Uint8Array(4 * MIB)))
+      )
+      const connection = yield* Deferred.await(full)
+      Reflect.get(connection, "_sock").end()
+      for (const fiber of opening) {
+        const ended = yield* Effect.flip(Effect.flatMap(Fiber.join(fiber), (command) => command.exit))
+        assert.strictEqual(ended.phase, "closed")
+      }
+      for (const command of commands) assert.strictEqual((yield* Effect.flip(command.exit)).phase, "closed")
+      Reflect.get(connection, "_sock").destroy()
     })
   )
 

@@ -65,8 +65,9 @@ export class Controllers {
           const delay =
             pace.maxDelayMillis === 0
               ? Effect.yieldNow
-              : Effect.flatMap(Random.nextIntBetween(pace.minDelayMillis, pace.maxDelayMillis), (millis) =>
-                  Effect.sleep(millis)
+              : Effect.flatMap(
+                  Random.nextIntBetween(pace.minDelayMillis, pace.maxDelayMillis, { halfOpen: true }),
+                  (millis) => Effect.sleep(millis)
                 )
           return Effect.andThen(delay, this.#step)
         })

@@ -12,7 +12,7 @@ import { ownStored, type StoredObject } from "./Json.ts"
 import { futureVersion, parseRevision, present, type Selection, selectionMatcher } from "./Reads.ts"
 import type { ResourceType } from "./ResourceType.ts"
 import type { Matcher } from "./Selectors.ts"
-import { type ApiStatus, badRequest, expired } from "./Status.ts"
+import { type ApiStatus, badRequest, expired, type GroupResource } from "./Status.ts"
 
 /** Events handed over in one pull, and log entries looked at for them. */
 const MAX_EVENTS_A_PULL = 128
@@ -71,6 +71,10 @@ class Watcher implements Follower {
   close(): void {
     this.#closing = true
     this.#wakeUp()
+  }
+
+  follows({ group, plural }: GroupResource): boolean {
+    return this.#request.type.group === group && this.#request.type.plural === plural
   }
 
   #wakeUp(): void {
@@ -166,6 +170,11 @@ export class Watches {
   /** The server closes every watch, as it does when it restarts: clients resume from where they were. */
   closeAll(): void {
     for (const watcher of this.#open) watcher.close()
+  }
+
+  /** A kind is no longer served: its watches end, and can't be resumed. */
+  closeKind(type: GroupResource): void {
+    for (const watcher of this.#open) if (watcher.follows(type)) watcher.close()
   }
 
   watch(request: WatchRequest): Stream.Stream<StoreWatchEvent, ApiStatus> {

@@ -159,6 +159,11 @@ export const outcome = (stream: Stream.Stream<RunProgress, HostError>): Effect.E
     return { progress, error: Result.isFailure(result) ? result.failure : undefined }
   })
 
+/** Calls again as a controller would, when the error is one that a retry is right for: a connection was lost. */
+const CALLS = 4
+export const persistently = <A extends Outcome>(call: Effect.Effect<A>): Effect.Effect<A> =>
+  Effect.repeat(call, { until: ({ error }) => error?.retry !== "backoff", times: CALLS - 1 })
+
 export const how = (result: Outcome): string | undefined => {
   for (const one of result.progress) if (one._tag === "Attached") return one.how
   return undefined
@@ -187,7 +192,10 @@ export const assertOnce = (host: ConformanceHost, ...names: ReadonlyArray<string
   })
 
 export const stateOf = (bench: Bench, claim = "claim-a"): Effect.Effect<string | undefined, HostError> =>
-  Effect.map(bench.runs.inspect(bench.host.access, tenant(claim)), (report) => report.tenancy?.state)
+  bench.runs.inspect(bench.host.access, tenant(claim)).pipe(
+    Effect.retry({ while: ({ retry }) => retry === "backoff", times: CALLS - 1 }),
+    Effect.map((report) => report.tenancy?.state)
+  )
 
 export interface Scenario {
   readonly title: string

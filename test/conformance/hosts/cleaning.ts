@@ -20,6 +20,7 @@ import {
   how,
   open,
   outcome,
+  persistently,
   runOf,
   type Scenario,
   stateOf,
@@ -215,7 +216,7 @@ export const cleaning: ReadonlyArray<Scenario> = [
       yield* host.reboot ?? Effect.void
       yield* Fiber.join(caller)
       yield* open(host, "c2")
-      const result = yield* outcome(runs.clean(host.access, request))
+      const result = yield* persistently(outcome(runs.clean(host.access, request)))
       assertWell(result)
       assert.strictEqual(count(result, "StepInterrupted", 1), 1)
       const times = yield* told(host)

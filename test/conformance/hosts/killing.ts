@@ -21,6 +21,7 @@ import {
   type Outcome,
   open,
   outcome,
+  persistently,
   runOf,
   type Scenario,
   stateOf,
@@ -193,7 +194,7 @@ export const killing: ReadonlyArray<Scenario> = [
       yield* host.reboot ?? Effect.void
       assert.strictEqual((yield* Fiber.join(run)).error?.retry, "backoff")
       yield* open(host, "cut")
-      const result = yield* outcome(runs.run(host.access, request))
+      const result = yield* persistently(outcome(runs.run(host.access, request)))
       assertWell(result)
       assert.strictEqual(count(result, "StepInterrupted", 1), 1)
       const times = yield* told(host)

@@ -17,6 +17,7 @@ import {
   how,
   open,
   outcome,
+  persistently,
   runOf,
   type Scenario,
   stateOf,
@@ -218,7 +219,7 @@ export const running: ReadonlyArray<Scenario> = [
       assertWell(yield* outcome(runs.run(host.access, request)))
       yield* host.reboot ?? Effect.void
       assert.isUndefined(yield* host.readFile(SENTINEL))
-      const result = yield* outcome(runs.run(host.access, request))
+      const result = yield* persistently(outcome(runs.run(host.access, request)))
       assertWell(result)
       assert.strictEqual(how(result), "ended")
       yield* assertOnce(host, "one", "success")

@@ -6,8 +6,10 @@ import { readdirSync, readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
 import { parse } from "yaml"
 import { CustomResourceDefinitions, Secrets } from "../../../src/api/Core.ts"
 import { opaque } from "../../../src/api/Field.ts"
@@ -106,8 +108,15 @@ describe("the life of a definition", () => {
         client.create(Gadgets, { metadata: { namespace: "default", name: "late" }, spec: {} })
       )
       assert.include(closed.message, "create not allowed while custom resource definition is terminating")
+      const { resourceVersion } = yield* client.list(Gadgets)
+      const watch = yield* Effect.forkChild(Stream.runCollect(client.watch(Gadgets, { resourceVersion })))
+      yield* Effect.yieldNow
       yield* client.patch(Gadgets, held, { metadata: { finalizers: null } })
       yield* server.settled
+      assert.deepStrictEqual(
+        (yield* Fiber.join(watch)).map((event) => event._tag),
+        ["Deleted"]
+      )
       assert.strictEqual((yield* Effect.flip(client.list(Gadgets))).reason, "Unavailable")
       assert.strictEqual((yield* client.list(CustomResourceDefinitions)).items.length, 0)
       // The same kind can come again, empty.

@@ -134,7 +134,10 @@ describe("the cut", () => {
       let cut = false
       const inner = cuttableKubeClient(server.kubeClient, { isCut: () => cut }, afterwards)
       const slow = faultyKubeClient(inner, () => ({ ...noKubeFaults, requestDelay: [1000, 1001] }))
-      return { server, inner, slow, throwNow: () => void (cut = true) }
+      const throwNow = () => {
+        cut = true
+      }
+      return { server, inner, slow, throwNow }
     })
 
   it.effect("a request on its way does not arrive", () =>

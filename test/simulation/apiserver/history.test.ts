@@ -19,7 +19,10 @@ const write = (client: KubeClientShape, times: number) =>
   Effect.gen(function* () {
     const ref = { namespace, name: "busy" }
     yield* Effect.ignore(client.create(ConfigMaps, { metadata: ref }))
-    for (let n = 0; n < times; n++) yield* client.patch(ConfigMaps, ref, { data: { n: String(n) } })
+    for (let n = 0; n < times; n++) {
+      const { resourceVersion = "" } = (yield* client.get(ConfigMaps, ref)).metadata
+      yield* client.patch(ConfigMaps, ref, { data: { after: resourceVersion } })
+    }
     return (yield* client.get(ConfigMaps, ref)).metadata.resourceVersion ?? ""
   })
 
@@ -50,25 +53,20 @@ describe("history of the in-memory API server", () => {
     Effect.gen(function* () {
       const { kubeClient: client } = yield* make({ historyEvents: 10 })
       const { resourceVersion } = yield* client.list(ConfigMaps)
-      const taken = yield* Queue.bounded<string>(1)
-      const slow = yield* Effect.forkChild(
+      const [slowly, quickly] = [yield* Queue.bounded<string>(1), yield* Queue.unbounded<string>()]
+      const follow = (queue: Queue.Enqueue<string>) =>
         client.watch(ConfigMaps, { resourceVersion }).pipe(
-          // Two places: the second event waits until someone takes the first.
-          Stream.rechunk(1),
-          Stream.mapEffect((event) => Queue.offer(taken, told(event))),
-          endOf
+          Stream.runForEach((event) => Queue.offer(queue, told(event))),
+          Effect.match({ onFailure: (error) => error.reason, onSuccess: () => "ended" as const })
         )
-      )
-      const quick = yield* Effect.forkChild(
-        client.watch(ConfigMaps, { resourceVersion }).pipe(Stream.take(300), Stream.runCollect)
-      )
-      for (let n = 0; n < 30; n++) {
-        yield* write(client, 10)
-        yield* Effect.yieldNow
-        yield* TestClock.adjust(0)
+      const slow = yield* Effect.forkChild(follow(slowly))
+      const quick = yield* Effect.forkChild(follow(quickly))
+      for (let n = 0; n < 60; n++) {
+        yield* write(client, 5)
+        yield* Queue.takeN(quickly, n === 0 ? 6 : 5)
       }
-      assert.strictEqual((yield* Fiber.join(quick)).length, 300)
-      const drain = yield* Effect.forkChild(Effect.forever(Queue.take(taken)))
+      assert.isUndefined(quick.pollUnsafe())
+      const drain = yield* Effect.forkChild(Effect.forever(Queue.take(slowly)))
       assert.strictEqual(yield* Fiber.join(slow), "Gone")
       yield* Fiber.interrupt(drain)
     })

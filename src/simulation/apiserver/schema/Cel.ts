@@ -2,6 +2,7 @@
  * Owns judging an object by the CEL rules of its schema: which value each rule sees as `self` and `oldSelf`, and the
  * error a broken rule becomes. Does not own CEL itself (CelRule.ts).
  */
+import * as DateTime from "effect/DateTime"
 import { isJsonArray, isJsonObject, type Json, jsonEqual } from "../Json.ts"
 import { type FieldError, type FieldErrorType, invalidValue } from "../Status.ts"
 import type { CelRule } from "./CelRule.ts"
@@ -61,7 +62,7 @@ const headOf = (value: Json): unknown => {
 }
 
 /** A date-time that is none was already refused by its format. */
-const timestamp = (text: string): Date => new Date(text)
+const timestamp = (text: string): Date => DateTime.toDateUtc(DateTime.makeUnsafe(text))
 
 export const validateRules = (
   value: Json,

@@ -4,14 +4,25 @@
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
+import * as Cause from "effect/Cause"
 import * as Command from "effect/cli/Command"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Runtime from "effect/Runtime"
 import manifest from "../package.json" with { type: "json" }
+import { controller } from "./cli/controller.ts"
 import { crds } from "./cli/crds.ts"
 
 const machinist = Command.make("machinist").pipe(
   Command.withDescription("Cluster API provider that brings existing hosts, reachable by SSH, into k0s clusters"),
-  Command.withSubcommands([crds])
+  Command.withSubcommands([controller, crds])
 )
 
-Command.run(machinist, { version: manifest.version }).pipe(Effect.provide(NodeServices.layer), NodeRuntime.runMain)
+/** SIGTERM and Ctrl-C are how a controller is asked to stop: a stop that was asked for is no failure. */
+const teardown: Runtime.Teardown = (exit, onExit) =>
+  Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause) ? onExit(0) : Runtime.defaultTeardown(exit, onExit)
+
+Command.run(machinist, { version: manifest.version }).pipe(
+  Effect.provide(NodeServices.layer),
+  NodeRuntime.runMain({ teardown })
+)

@@ -218,12 +218,12 @@ const keep = (list: Array<string>, one: string): void => {
 const noSentinelText = (host: string): string =>
   `Every step succeeded on ${host}, but ${SENTINEL} is missing: the bootstrap data must end by creating it.`
 
-/** 124 and 137 are the driver's own: its time limit, and a step that never got to its end. */
+/** 124 is the driver's time limit; 137 a SIGKILL (also the kernel's, out of memory), or a step that never got to its end. */
 const exitText = (code: number, timeoutSeconds: number): string =>
   code === 124
     ? `did not end within ${timeoutSeconds} s (or exited with 124)`
     : code === 137
-      ? "was killed, again and again (exit code 137)"
+      ? "was killed (exit code 137): out of memory, by someone, or by power loss again and again,"
       : `failed with exit code ${code}`
 
 const follow = (

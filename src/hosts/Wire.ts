@@ -36,7 +36,7 @@ const FIRST_LINE_BYTES = HEADER.length + 2 * (1 + COUNT_DIGITS) + 1
 export const MAX_REQUEST_BYTES = 32 * 1024 * 1024
 
 const encoder = new TextEncoder()
-const decoder = new TextDecoder()
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true })
 type Out<A> = Result.Result<A, WireError>
 const wrong = (message: string): Result.Result<never, WireError> => Result.fail(new WireError(message))
 

@@ -23,6 +23,8 @@ export interface ServerOptions {
   readonly onCommand?: (context: CommandContext) => void
   /** Given what would open a channel, instead of opening it at once. */
   readonly onChannelWanted?: (open: () => void) => void
+  /** Given what would accept a command, instead of accepting it at once. */
+  readonly onExecWanted?: (accept: () => void, connection: Connection) => void
   /** Refuses to open channels. */
   readonly noChannels?: boolean
   readonly onConnection?: (connection: Connection) => void
@@ -67,11 +69,15 @@ export const serve = (options: ServerOptions = {}): Effect.Effect<TestSshServer,
             }
             const open = (): void => {
               accept().on("exec", (acceptExec, _rejectExec, info) => {
-                const channel = acceptExec()
-                channel.on("error", () => {})
-                // ssh2 closes a channel only once its input is read to the end.
-                channel.resume()
-                options.onCommand?.({ command: info.command, channel, connection })
+                const run = (): void => {
+                  const channel = acceptExec()
+                  channel.on("error", () => {})
+                  // ssh2 closes a channel only once its input is read to the end.
+                  channel.resume()
+                  options.onCommand?.({ command: info.command, channel, connection })
+                }
+                if (options.onExecWanted === undefined) run()
+                else options.onExecWanted(run, connection)
               })
             }
             if (options.onChannelWanted === undefined) open()

@@ -17,9 +17,10 @@ import { ownerMachine } from "../../src/api/ClusterApiView.ts"
 import { K0smotronControlPlanes } from "../../src/api/ControlPlanes.ts"
 import { Events, type Secret, Secrets, secretBytes, secretData, secretText } from "../../src/api/Core.ts"
 import { type K0sWorkerConfig, K0sWorkerConfigs } from "../../src/api/K0sConfigs.ts"
+import type { Kind, KubeObject } from "../../src/api/Kind.ts"
 import { BOOTSTRAP_CONFIG_FINALIZER, CONFIG_UID_LABEL } from "../../src/api/Names.ts"
 import type * as Bootstrap from "../../src/domain/Bootstrap.ts"
-import { type JsonObject, KubeClient, type KubeClientShape } from "../../src/kube/KubeClient.ts"
+import { type JsonObject, KubeClient, type KubeClientShape, type WatchEvent } from "../../src/kube/KubeClient.ts"
 import { KubeError } from "../../src/kube/KubeError.ts"
 import { WorkloadClusters } from "../../src/kube/WorkloadClusters.ts"
 import * as Registry from "../../src/runtime/Registry.ts"
@@ -227,21 +228,21 @@ const actors = Effect.fnUntraced(function* (all: World, states: Array<Bootstrap.
       }
     }
   })
+  /** The server closes watches after a while. */
+  const following = <A extends KubeObject>(kind: Kind<A>, react: (event: WatchEvent<A>) => Effect.Effect<void>) =>
+    Effect.gen(function* () {
+      const { resourceVersion } = yield* kube.list(kind)
+      yield* sightAll
+      yield* Stream.runForEach(kube.watch(kind, { resourceVersion }), react)
+    }).pipe(Effect.orDie, Effect.forever, Effect.forkScoped)
+  const again = () => Effect.orDie(sightAll)
   for (const kind of kinds) {
-    yield* kube.watch(renderers[kind].kind, { resourceVersion: (yield* kube.list(Clusters)).resourceVersion }).pipe(
-      Stream.runForEach((event) =>
-        event._tag === "Deleted" ? registry.tell(event.object.metadata.uid ?? "", { config: undefined }) : sightAll
-      ),
-      Effect.forkScoped
+    yield* following(renderers[kind].kind, (event) =>
+      event._tag === "Deleted" ? registry.tell(event.object.metadata.uid ?? "", { config: undefined }) : again()
     )
   }
-  for (const kind of [Machines, Clusters]) {
-    yield* kube.watch<Machine>(kind, { resourceVersion: (yield* kube.list(Clusters)).resourceVersion }).pipe(
-      Stream.runForEach(() => sightAll),
-      Effect.forkScoped
-    )
-  }
-  yield* sightAll
+  yield* following(Machines, again)
+  yield* following(Clusters, again)
   return registry.keys
 })
 type LifeServices = Effect.Services<ReturnType<typeof BootstrapActor.life>>

@@ -19,6 +19,7 @@ import * as LiveHostRuns from "../src/hosts/LiveHostRuns.ts"
 import { type JsonObject, KubeClient } from "../src/kube/KubeClient.ts"
 import * as Provider from "../src/provider/Provider.ts"
 import * as SimulatedApiServer from "../src/simulation/SimulatedApiServer.ts"
+import { noWorkloadClusters, seededSecureRandom } from "../src/simulation/Surroundings.ts"
 import { SshClient, type SshClientShape } from "../src/ssh/SshClient.ts"
 import { BenchError, type Sample, timed } from "./Scenario.ts"
 
@@ -122,9 +123,11 @@ export const makeWorld = (options: WorldOptions): Effect.Effect<World, BenchErro
     const arrivals = makeArrivals()
     // Built in our scope: connections are kept for as long as the world is.
     const hostRuns = yield* Layer.build(Layer.provide(LiveHostRuns.layer, Layer.succeed(SshClient, options.ssh)))
+    const surroundings = yield* Layer.build(Layer.merge(noWorkloadClusters, seededSecureRandom))
     yield* Provider.start({ entered: arrivals.entered }).pipe(
       Effect.provideContext(hostRuns),
       Effect.provideService(KubeClient, server.client(PROVIDER)),
+      Effect.provideContext(surroundings),
       Effect.mapError(failed)
     )
 

@@ -8,7 +8,7 @@ import * as Effect from "effect/Effect"
 import { claimOf } from "../src/actors/Objects.ts"
 import { PooledRemoteMachines } from "../src/api/PooledRemoteMachine.ts"
 import { RemoteMachines } from "../src/api/RemoteMachine.ts"
-import { doubleTenants, dirtyHosts, stepsRunTwice } from "../src/simulation/Witness.ts"
+import { dirtyHosts, doubleTenants, stepsRunTwice } from "../src/simulation/Witness.ts"
 import { createMachine, ref } from "./support/cluster.ts"
 import { makeWorld, pass } from "./support/world.ts"
 
@@ -16,7 +16,7 @@ describe("the provider", () => {
   it.effect("a pooled machine's whole life", () =>
     Effect.gen(function* () {
       const world = yield* makeWorld
-      const { kube, server } = world
+      const { kube } = world
       const host = yield* world.addHost(1)
       host.script(/runcmd [12]/, { duration: 2_000 })
       yield* createMachine(kube, { name: "m1", pool: "default" })

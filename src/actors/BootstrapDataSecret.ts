@@ -1,6 +1,6 @@
 /**
  * Owns the Secret with the bootstrap data: whether the one that is there is the config's own, how it is made, and which
- * join token it carries. Pure but for nothing: reading and writing are BootstrapActivities'.
+ * join token it carries. Pure; reading and writing are BootstrapActivities'.
  */
 import * as Result from "effect/Result"
 import { groupOf } from "../api/ClusterApiView.ts"

@@ -42,6 +42,7 @@ export interface Recording<A extends KubeObject, State> {
 export interface ObjectRecorder<A extends KubeObject, State> {
   /** The object as it was last seen or written. */
   readonly current: () => A
+  /** A sighting by the caches; older ones than the last write are passed over. */
   readonly seen: (object: A) => void
   readonly commit: (next: State, previous: State) => Effect.Effect<void, KubeError | ObjectChanged>
 }
@@ -68,6 +69,9 @@ export const statusChange = (
   return { status: { ...fields, ...observed, conditions: conditions.map((one) => ({ ...one })) } }
 }
 
+/** Where only whether there is a difference counts, not when it was made. */
+const EPOCH = rfc3339(0)
+
 export const make = Effect.fnUntraced(function* <A extends KubeObject, State>(
   kube: KubeClientShape,
   first: A,
@@ -81,9 +85,16 @@ export const make = Effect.fnUntraced(function* <A extends KubeObject, State>(
   const one = yield* Semaphore.make(1)
   const wake = yield* Queue.sliding<"now" | "soon">(1)
 
-  const seen = (newer: A): void => {
+  const take = (newer: A): void => {
     if (newer.metadata.uid !== object.metadata.uid) return
     if (Number(newer.metadata.resourceVersion ?? 0) >= Number(object.metadata.resourceVersion ?? 0)) object = newer
+  }
+
+  const seen = (newer: A): void => {
+    take(newer)
+    // Level-triggered: a status that someone else emptied or edited, or of an older generation, is written again.
+    if (wanted !== undefined && recording.statusPatch(object, wanted, EPOCH) !== undefined)
+      Queue.offerUnsafe(wake, "soon")
   }
 
   const writeDurable = (state: State, left: number): Effect.Effect<void, KubeError | ObjectChanged> =>
@@ -92,7 +103,7 @@ export const make = Effect.fnUntraced(function* <A extends KubeObject, State>(
       if (patch === undefined) return Effect.void
       const { uid, resourceVersion } = object.metadata
       return kube.patch(kind, ref, patch, { uid, resourceVersion }).pipe(
-        Effect.map(seen),
+        Effect.map(take),
         Effect.catchIf(
           (error) => error.reason === "Conflict" && left > 0,
           () => Effect.andThen(readAgain, writeDurable(state, left - 1))
@@ -110,7 +121,7 @@ export const make = Effect.fnUntraced(function* <A extends KubeObject, State>(
     return Effect.flatMap(kube.get(kind, ref), (fresh) => {
       if (fresh.metadata.uid !== before.metadata.uid || !recording.sameFacts(before, fresh))
         return Effect.fail(new ObjectChanged({ object: keyOf(before) }))
-      seen(fresh)
+      take(fresh)
       return Effect.void
     })
   })
@@ -120,7 +131,7 @@ export const make = Effect.fnUntraced(function* <A extends KubeObject, State>(
     if (state === undefined || recording.isFinal(state)) return
     const patch = recording.statusPatch(object, state, rfc3339(yield* Clock.currentTimeMillis))
     if (patch === undefined) return
-    seen(yield* kube.patch(kind, ref, patch, { subresource: "status", uid: object.metadata.uid }))
+    take(yield* kube.patch(kind, ref, patch, { subresource: "status", uid: object.metadata.uid }))
   })
 
   /** Shows the latest state; what lies between two writes is never shown. */

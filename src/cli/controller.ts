@@ -8,6 +8,7 @@ import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as CliError from "effect/cli/CliError"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
+import * as SecureRandom from "effect/crypto/SecureRandom"
 import * as Effect from "effect/Effect"
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
@@ -20,6 +21,7 @@ import * as References from "effect/References"
 import * as LiveHostRuns from "../hosts/LiveHostRuns.ts"
 import * as Lease from "../kube/Lease.ts"
 import * as LiveKubeClient from "../kube/LiveKubeClient.ts"
+import { WorkloadClusters } from "../kube/WorkloadClusters.ts"
 import { ProviderOptions } from "../provider/Options.ts"
 import * as Provider from "../provider/Provider.ts"
 import * as LiveSshClient from "../ssh/LiveSshClient.ts"
@@ -177,7 +179,8 @@ export const controller = Command.make("controller", flags, (input) => {
     Option.getOrUndefined(input.kubeconfig),
     Option.getOrUndefined(input.context)
   )
-  const ports = Layer.merge(kube, LiveHostRuns.layer.pipe(Layer.provide(LiveSshClient.layer())))
+  const hosts = LiveHostRuns.layer.pipe(Layer.provide(LiveSshClient.layer()))
+  const ports = Layer.mergeAll(kube, hosts, WorkloadClusters.layer, SecureRandom.layerWebCrypto)
   const json = input.json || process.stdout.isTTY !== true
   const options = {
     namespace: input.namespace === "" ? undefined : input.namespace,

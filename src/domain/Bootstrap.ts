@@ -39,8 +39,6 @@ export interface Awaited {
 }
 
 interface Trying {
-  /** Of the activity: makes late results harmless. */
-  readonly attempt: number
   /** Failures in a row. */
   readonly failures: number
   /** What `failures` was when this attempt began: how long it waits first. */
@@ -66,6 +64,8 @@ export const Phase = Data.taggedEnum<Phase>()
 
 export interface State {
   readonly phase: Phase
+  /** Of the activity; grows with each, whatever the phase: makes late results harmless. */
+  readonly attempt: number
   /** `paused`: object or Cluster; `moving`: annotated delete-for-move, gone for us. */
   readonly halted: "paused" | "moving" | undefined
   /** Fingerprint of everything a person can change to help. */
@@ -118,7 +118,7 @@ const none: ReadonlyArray<Notice> = []
 
 export const isFinal = (state: State): boolean => state.phase._tag === "Deleted"
 
-const FIRST: Trying = { attempt: 1, failures: 0, wait: 0, failure: undefined }
+const FIRST: Trying = { failures: 0, wait: 0, failure: undefined }
 const claimed = Phase.Claimed(FIRST)
 const provisioning = Phase.Provisioning(FIRST)
 const cleaning = Phase.Cleaning(FIRST)
@@ -132,6 +132,7 @@ const ready = (token: "kept" | "revoking" | "gone"): Phase => Phase.Ready({ ...F
  */
 export const recover = (observed: Observed, data: boolean): State => ({
   phase: recoverPhase(observed, data),
+  attempt: 1,
   halted: observed.halted,
   inputs: observed.inputs
 })
@@ -152,19 +153,19 @@ export const opening = ({ phase, halted }: State): ReadonlyArray<Notice> =>
 
 // ---------------------------------------------------------------------------------------------------- activity
 
-export const activity = (state: State): Activity | undefined => {
-  if (state.halted !== undefined) return undefined
-  return Phase.$match(state.phase, {
+export const activity = ({ phase, attempt, halted }: State): Activity | undefined => {
+  if (halted !== undefined) return undefined
+  return Phase.$match(phase, {
     Pending: () => undefined,
-    Claimed: (phase) => blocked(phase) ?? Activity.Inspect({ attempt: phase.attempt, wait: phase.wait }),
-    Provisioning: (phase) => blocked(phase) ?? Activity.Provision({ attempt: phase.attempt, wait: phase.wait }),
-    Ready: ({ token, attempt, wait }) =>
+    Claimed: ({ wait, failure }) => blocked(failure, attempt) ?? Activity.Inspect({ attempt, wait }),
+    Provisioning: ({ wait, failure }) => blocked(failure, attempt) ?? Activity.Provision({ attempt, wait }),
+    Ready: ({ token, wait }) =>
       token === "kept"
         ? Activity.Keep({ attempt, wait })
         : token === "revoking"
           ? Activity.Revoke({ attempt, wait, andData: false })
           : undefined,
-    Cleaning: ({ attempt, wait }) => Activity.Revoke({ attempt, wait, andData: true }),
+    Cleaning: ({ wait }) => Activity.Revoke({ attempt, wait, andData: true }),
     Deleted: () => undefined
   })
 }
@@ -172,39 +173,38 @@ export const activity = (state: State): Activity | undefined => {
 const isBlocking = (failure: Failure | undefined): failure is Failure =>
   failure !== undefined && failure.retry !== "backoff"
 
-const blocked = ({ failure, attempt }: Trying): Activity | undefined =>
+const blocked = (failure: Failure | undefined, attempt: number): Activity | undefined =>
   isBlocking(failure) ? Activity.AwaitChange({ attempt, awaited: failure.awaited }) : undefined
 
 // ---------------------------------------------------------------------------------------------------- transition
 
 export const transition = (state: State, event: Event): Step => {
+  if ("attempt" in event && event.attempt !== state.attempt) return [state, none]
   const { phase } = state
   return Event.$match(event, {
     Observed: ({ observed }): Step => observe(state, observed),
-    Inspected: ({ attempt }): Step =>
-      phase._tag === "Claimed" && phase.attempt === attempt ? [to(state, provisioning), none] : [state, none],
-    Provided: ({ attempt, adopted }): Step =>
-      phase._tag === "Provisioning" && phase.attempt === attempt
-        ? [to(state, ready("kept")), [notices.provided(adopted)]]
+    Inspected: (): Step => (phase._tag === "Claimed" ? [enter(state, provisioning), none] : [state, none]),
+    Provided: ({ adopted }): Step =>
+      phase._tag === "Provisioning" ? [enter(state, ready("kept")), [notices.provided(adopted)]] : [state, none],
+    Kept: (): Step =>
+      phase._tag === "Ready" && phase.failures > 0
+        ? // The same attempt: keeping goes on.
+          [{ ...state, phase: Phase.Ready({ ...phase, failures: 0, failure: undefined }) }, none]
         : [state, none],
-    Kept: ({ attempt }): Step =>
-      phase._tag === "Ready" && phase.attempt === attempt && phase.failures > 0
-        ? [to(state, Phase.Ready({ ...phase, failures: 0, failure: undefined })), none]
+    DataLost: (): Step =>
+      phase._tag === "Ready" && phase.token === "kept"
+        ? [enter(state, provisioning), [notices.dataLost]]
         : [state, none],
-    DataLost: ({ attempt }): Step =>
-      phase._tag === "Ready" && phase.attempt === attempt && phase.token === "kept"
-        ? [to(state, provisioning), [notices.dataLost]]
-        : [state, none],
-    Revoked: ({ attempt, leftBehind }): Step => revoked(state, attempt, leftBehind),
-    Failed: ({ attempt, failure }): Step => failed(state, attempt, failure),
+    Revoked: ({ leftBehind }): Step => revoked(state, leftBehind),
+    Failed: ({ failure }): Step => failed(state, failure),
     InputsChanged: (): Step => unblock(state)
   })
 }
 
-const to = (state: State, phase: Phase): State => ({ ...state, phase })
+const enter = (state: State, phase: Phase): State => ({ ...state, phase, attempt: state.attempt + 1 })
 
 const observe = (before: State, observed: Observed): Step => {
-  if (!observed.exists) return [to(before, Phase.Deleted()), none]
+  if (!observed.exists) return [enter(before, Phase.Deleted()), none]
   const { halted, inputs } = observed
   const noticed = before.inputs !== inputs
   const state: State = noticed || before.halted !== halted ? { ...before, inputs, halted } : before
@@ -218,26 +218,26 @@ const observe = (before: State, observed: Observed): Step => {
   const waits = phase._tag === "Claimed" ? observed.waiting : phase._tag === "Provisioning" ? missing : []
   if (waits.length > 0)
     return [
-      to(state, Phase.Pending({ waiting: waits, minted: phase._tag === "Provisioning" })),
+      enter(state, Phase.Pending({ waiting: waits, minted: phase._tag === "Provisioning" })),
       waits.flatMap(notices.waiting)
     ]
-  return noticed ? unblock(state) : [state, none]
+  return [noticed ? afresh(state) : state, none]
 }
 
 const pending = (state: State, phase: Extract<Phase, { _tag: "Pending" }>, waiting: ReadonlyArray<Waiting>): Step => {
-  if (waiting.length === 0) return [to(state, phase.minted ? provisioning : claimed), none]
+  if (waiting.length === 0) return [enter(state, phase.minted ? provisioning : claimed), none]
   if (Equal.equals(waiting, phase.waiting)) return [state, none]
-  return [to(state, Phase.Pending({ ...phase, waiting })), waiting.flatMap(notices.waiting)]
+  return [enter(state, Phase.Pending({ ...phase, waiting })), waiting.flatMap(notices.waiting)]
 }
 
 /** Deletion waits for nothing but the token, and for that not for ever. */
 const leave = (state: State, observed: Observed): Step =>
   Phase.$match(state.phase, {
-    Pending: ({ minted }): Step => [to(state, minted ? cleaning : Phase.Deleted()), none],
+    Pending: ({ minted }): Step => [enter(state, minted ? cleaning : Phase.Deleted()), none],
     // Nothing was written. A finalizer is then of a life before, whose token is looked for.
-    Claimed: (): Step => [to(state, observed.finalizer ? cleaning : Phase.Deleted()), none],
-    Provisioning: (): Step => [to(state, cleaning), none],
-    Ready: ({ token }): Step => [to(state, token === "gone" ? Phase.Deleted() : cleaning), none],
+    Claimed: (): Step => [enter(state, observed.finalizer ? cleaning : Phase.Deleted()), none],
+    Provisioning: (): Step => [enter(state, cleaning), none],
+    Ready: ({ token }): Step => [enter(state, token === "gone" ? Phase.Deleted() : cleaning), none],
     Cleaning: (): Step => [state, none],
     Deleted: (): Step => [state, none]
   })
@@ -245,71 +245,68 @@ const leave = (state: State, observed: Observed): Step =>
 /** The Machine has become a Node: the token goes, the Secret stays. */
 const joined = (state: State): Step =>
   Phase.$match(state.phase, {
-    Pending: ({ minted }): Step => [to(state, ready(minted ? "revoking" : "gone")), none],
-    Claimed: (): Step => [to(state, ready("gone")), none],
-    Provisioning: (): Step => [to(state, ready("revoking")), none],
-    Ready: (phase): Step => (phase.token === "kept" ? [to(state, ready("revoking")), none] : [state, none]),
+    Pending: ({ minted }): Step => [enter(state, ready(minted ? "revoking" : "gone")), none],
+    Claimed: (): Step => [enter(state, ready("gone")), none],
+    Provisioning: (): Step => [enter(state, ready("revoking")), none],
+    Ready: (phase): Step => (phase.token === "kept" ? [enter(state, ready("revoking")), none] : [state, none]),
     Cleaning: (): Step => [state, none],
     Deleted: (): Step => [state, none]
   })
 
-/** Something a person can change has changed: what was blocked is tried again; the failure stays shown until it isn't. */
+/** What was waited for may be there: what was blocked is tried again. */
 const unblock = (state: State): Step => {
   const { phase } = state
-  if ((phase._tag !== "Claimed" && phase._tag !== "Provisioning") || !isBlocking(phase.failure)) return [state, none]
-  const again: Trying = {
-    attempt: phase.attempt + 1,
-    failures: 0,
-    wait: 0,
-    failure: { ...phase.failure, retry: "backoff" }
-  }
-  // Inputs changed since they were last checked: a spent attempt may start from the beginning of its phase.
-  return [to(state, phase._tag === "Claimed" ? Phase.Claimed(again) : Phase.Provisioning(again)), none]
+  const waits = (phase._tag === "Claimed" || phase._tag === "Provisioning") && isBlocking(phase.failure)
+  return [waits ? afresh(state) : state, none]
+}
+
+/** With other inputs what goes on is out of date, too; a failure stays shown until it is no more. */
+const afresh = (state: State): State => {
+  const { phase } = state
+  if (phase._tag !== "Claimed" && phase._tag !== "Provisioning") return state
+  const failure = phase.failure === undefined ? undefined : patient(phase.failure)
+  const again: Trying = { failures: 0, wait: 0, failure }
+  return enter(state, phase._tag === "Claimed" ? Phase.Claimed(again) : Phase.Provisioning(again))
 }
 
 const retried = (phase: Trying, failure: Failure): Trying => ({
-  attempt: isBlocking(failure) ? phase.attempt : phase.attempt + 1,
   failures: phase.failures + 1,
   wait: phase.failures + 1,
   failure
 })
 
-/** Everything but a spec or an object that must change is tried again: of the token's upkeep nothing is ever given up. */
+/** Tried again without anything being changed: keeping and revoking a token, and what was unblocked. */
 const patient = (failure: Failure): Failure => ({ ...failure, retry: "backoff" })
 
-const failed = (state: State, attempt: number, failure: Failure): Step => {
+const failed = (state: State, failure: Failure): Step => {
   const { phase } = state
   switch (phase._tag) {
     case "Pending":
     case "Deleted":
       return [state, none]
     case "Claimed":
-      if (phase.attempt !== attempt) return [state, none]
-      return [to(state, Phase.Claimed(retried(phase, failure))), notices.failed(phase.failure, failure)]
+      return [enter(state, Phase.Claimed(retried(phase, failure))), notices.failed(phase.failure, failure)]
     case "Provisioning":
-      if (phase.attempt !== attempt) return [state, none]
-      return [to(state, Phase.Provisioning(retried(phase, failure))), notices.failed(phase.failure, failure)]
+      return [enter(state, Phase.Provisioning(retried(phase, failure))), notices.failed(phase.failure, failure)]
     case "Ready": {
-      if (phase.attempt !== attempt || phase.token === "gone") return [state, none]
+      if (phase.token === "gone") return [state, none]
       if (phase.token === "revoking" && phase.failures + 1 >= REVOKE_BUDGET)
-        return [to(state, ready("gone")), [notices.leftBehind(failure.message)]]
+        return [enter(state, ready("gone")), [notices.leftBehind(failure.message)]]
       const next = Phase.Ready({ ...retried(phase, patient(failure)), token: phase.token })
-      return [to(state, next), notices.failed(phase.failure, failure)]
+      return [enter(state, next), notices.failed(phase.failure, failure)]
     }
-    case "Cleaning": {
-      if (phase.attempt !== attempt) return [state, none]
+    case "Cleaning":
       if (phase.failures + 1 >= REVOKE_BUDGET)
-        return [to(state, Phase.Deleted()), [notices.leftBehind(failure.message)]]
-      return [to(state, Phase.Cleaning(retried(phase, patient(failure)))), notices.failed(phase.failure, failure)]
-    }
+        return [enter(state, Phase.Deleted()), [notices.leftBehind(failure.message)]]
+      return [enter(state, Phase.Cleaning(retried(phase, patient(failure)))), notices.failed(phase.failure, failure)]
   }
 }
 
-const revoked = (state: State, attempt: number, leftBehind: string | undefined): Step => {
+const revoked = (state: State, leftBehind: string | undefined): Step => {
   const { phase } = state
   const said = leftBehind === undefined ? none : [notices.leftBehind(leftBehind)]
-  if (phase._tag === "Cleaning" && phase.attempt === attempt) return [to(state, Phase.Deleted()), said]
-  if (phase._tag === "Ready" && phase.attempt === attempt && phase.token === "revoking")
-    return [to(state, ready("gone")), [...said, ...(leftBehind === undefined ? [notices.revoked] : [])]]
+  if (phase._tag === "Cleaning") return [enter(state, Phase.Deleted()), said]
+  if (phase._tag === "Ready" && phase.token === "revoking")
+    return [enter(state, ready("gone")), leftBehind === undefined ? [notices.revoked] : said]
   return [state, none]
 }

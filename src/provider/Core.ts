@@ -4,7 +4,7 @@
  */
 import * as Effect from "effect/Effect"
 import { type Cluster, Clusters, type Machine, Machines } from "../api/ClusterApi.ts"
-import { clusterNameOf, machineClusterName } from "../api/ClusterApiView.ts"
+import { clusterNameOf, machineClusterName, ownerCluster } from "../api/ClusterApiView.ts"
 import type { KubeObject } from "../api/Kind.ts"
 import * as Reflector from "../kube/Reflector.ts"
 import { ProviderOptions } from "./Options.ts"
@@ -12,7 +12,7 @@ import { ProviderOptions } from "./Options.ts"
 export interface Core {
   readonly clusters: Reflector.Reflector<Cluster>
   readonly machines: Reflector.Reflector<Machine>
-  /** Of a Machine (`spec.clusterName`), or of anything that carries the cluster-name label. */
+  /** Of a Machine (`spec.clusterName`), or of anything that carries the cluster-name label or is owned by a Cluster. */
   readonly clusterOf: (object: KubeObject | Machine) => Effect.Effect<Cluster | undefined>
   readonly synced: Effect.Effect<void>
 }
@@ -24,7 +24,8 @@ export const make = Effect.gen(function* () {
   const clusters = yield* Reflector.make(Clusters, options)
   const machines = yield* Reflector.make(Machines, options)
   const clusterOf = (object: KubeObject | Machine): Effect.Effect<Cluster | undefined> => {
-    const name = clusterNameOf(object) ?? ("spec" in object ? machineClusterName(object) : undefined)
+    const name =
+      clusterNameOf(object) ?? ownerCluster(object)?.name ?? ("spec" in object ? machineClusterName(object) : undefined)
     if (name === undefined) return Effect.succeed(undefined)
     return clusters.get({ namespace: object.metadata.namespace ?? "", name })
   }

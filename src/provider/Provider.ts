@@ -6,6 +6,8 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { EventRecorder } from "../actors/EventRecorder.ts"
 import { PoolAllocator } from "../actors/PoolAllocator.ts"
+import * as Bootstraps from "./Bootstraps.ts"
+import * as Clusters from "./Clusters.ts"
 import * as Core from "./Core.ts"
 import * as Machines from "./Machines.ts"
 
@@ -17,6 +19,10 @@ export const start = (inspection: Machines.Inspection = {}) =>
     const services = yield* Layer.build(Layer.mergeAll(PoolAllocator.layer, EventRecorder.layer))
     yield* Effect.gen(function* () {
       const core = yield* Core.make
-      yield* Machines.run(core, inspection)
+      // Side by side: a kind whose CRD is not installed must not hold up the others.
+      yield* Effect.all([Clusters.run(core), Bootstraps.run(core), Machines.run(core, inspection)], {
+        concurrency: "unbounded",
+        discard: true
+      })
     }).pipe(Effect.provideContext(services))
   })

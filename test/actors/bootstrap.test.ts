@@ -202,6 +202,35 @@ describe("a K0sWorkerConfig's life", () => {
     }).pipe(Effect.scoped)
   )
 
+  it.effect("writes its status again when someone empties it, and leaves foreign conditions alone", () =>
+    Effect.gen(function* () {
+      const all = yield* B.world
+      yield* B.createWorker(all.kube)
+      yield* B.process(all)
+      yield* B.eventually("ready", B.isReady(all))
+      const foreign = { type: "Foreign", status: "True", reason: "R", lastTransitionTime: "2026-01-01T00:00:00Z" }
+      yield* all.kube.patch(
+        K0sWorkerConfigs,
+        ref(B.NAME),
+        {
+          status: {
+            ready: null,
+            dataSecretName: null,
+            initialization: null,
+            phase: null,
+            conditions: [{ ...foreign, message: "" }]
+          }
+        },
+        { subresource: "status" }
+      )
+      yield* B.eventually("ready again", B.isReady(all))
+      const { status } = (yield* B.configNow(all)) ?? {}
+      assert.strictEqual(status?.dataSecretName, B.NAME)
+      assert.strictEqual(status?.initialization?.dataSecretCreated, true)
+      assert.strictEqual(status?.conditions?.find((one) => one.type === "Foreign")?.reason, "R")
+    }).pipe(Effect.scoped)
+  )
+
   it.effect("merges custom user data as further parts, and still knows its token by them", () =>
     Effect.gen(function* () {
       const all = yield* B.world

@@ -42,7 +42,7 @@ interface Script {
   readonly stderr?: string
   readonly exit?: SshExit
   /** After its output: the connection is lost, or nothing ever comes again. */
-  readonly then?: "lost" | "silence"
+  readonly after?: "lost" | "silence"
   readonly connect?: SshError
 }
 
@@ -56,7 +56,7 @@ const scripted = (...scripts: ReadonlyArray<Script>) => {
   const seen: Seen = { connects: 0, commands: [] }
   const next = (): Script => scripts[Math.min(seen.commands.length, scripts.length - 1)] ?? {}
   const after = (script: Script) =>
-    script.then === "lost" ? Stream.fail(ssh("closed")) : script.then === "silence" ? Stream.never : Stream.empty
+    script.after === "lost" ? Stream.fail(ssh("closed")) : script.after === "silence" ? Stream.never : Stream.empty
   const bytes = (text: string | undefined) =>
     text === undefined ? Stream.empty : Stream.succeed(new TextEncoder().encode(text))
   const client = SshClient.of({
@@ -99,7 +99,7 @@ describe("an exec's end", () => {
     Effect.gen(function* () {
       const { layer } = scripted({
         stdout: `Welcome!\n${"x".repeat(MAX_LINE_BYTES + 9)}\nmachinist Attached fresh\r\nmachinist alive\nmachinist StepStarted 0\nmachinist StepEnded 0 0\nmachinist RunSucceeded\n`,
-        then: "silence"
+        after: "silence"
       })
       const result = yield* Effect.provide(runAll(), layer)
       assert.deepStrictEqual(Result.getOrThrow(result), [
@@ -232,7 +232,7 @@ describe("the connection", () => {
   it.effect("lost in the middle: what came before is told, and the next call connects anew", () =>
     Effect.gen(function* () {
       const { layer, seen } = scripted(
-        { stdout: "machinist Attached fresh\n", then: "lost" },
+        { stdout: "machinist Attached fresh\n", after: "lost" },
         { stdout: "machinist Attached ended\nmachinist RunSucceeded\n" }
       )
       yield* Effect.gen(function* () {
@@ -251,8 +251,10 @@ describe("the connection", () => {
 
   it.effect("silent for a minute, without even a heartbeat: lost", () =>
     Effect.gen(function* () {
-      const { layer } = scripted({ stdout: "machinist Attached fresh\n", then: "silence" })
+      const { layer } = scripted({ stdout: "machinist Attached fresh\n", after: "silence" })
       const fiber = yield* Effect.forkChild(Effect.provide(runAll(), layer))
+      // The first one may come before the fiber waits.
+      yield* TestClock.adjust((LiveHostRuns.STALL_SECONDS + 1) * 1000)
       yield* TestClock.adjust((LiveHostRuns.STALL_SECONDS + 1) * 1000)
       const result = yield* Fiber.join(fiber)
       assert.strictEqual(Result.isFailure(result) ? result.failure.reason : undefined, "ConnectFailed")

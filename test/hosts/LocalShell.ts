@@ -85,7 +85,7 @@ rm -rf $B/root/etc/environment.d 2>/dev/null
 const setUpBusybox = `
 mount --bind $B/upper $B/root
 if [ ! -e $B/root/bin/busybox ]; then
-  mkdir -p $B/root/bin $B/root/etc $B/root/proc $B/root/dev $B/root/run $B/root/tmp $B/root/var/lib $B/root/root $B/root/sys
+  mkdir -p $B/root/bin $B/root/etc $B/root/proc $B/root/dev $B/root/run $B/root/tmp $B/root/var/lib $B/root/root $B/root/sys $B/root/usr/local/bin $B/root/srv
   cp "$(command -v busybox)" $B/root/bin/busybox
   for applet in $(busybox --list); do [ -e $B/root/bin/$applet ] || ln -s busybox $B/root/bin/$applet; done
   echo 'root:x:0:0:root:/root:/bin/sh' >$B/root/etc/passwd

@@ -132,8 +132,9 @@ cleaning_dir() {
 
 # begin_cleaning MODE: `all`, or `verify` on a host that has another claim's tombstone.
 begin_cleaning() {
+  # On a full disk the run's logs may be what fills it.
+  rm -rf "$STATE/runs/$Q_claim/out" "$STATE/runs/$Q_claim/clean"
   write_tenancy cleaning "$Q_claim" "$Q_machine" "$Q_cluster" "$Q_fence" || fail "can not write the tenancy record"
-  rm -rf "$STATE/runs/$Q_claim/clean"
   cleaning_dir "$Q_attempt"
   mkdir -p "$DIR/follow" || fail "can not make $DIR"
   create_journal "$Q_claim" "$1" || fail "no space left on $STATE for the journal"
@@ -217,8 +218,10 @@ launch() {
   LAUNCHED=$LAUNCH_TICKS
   driver_id
   DRIVER_BEFORE=$DRIVER
+  # Never a name that was used: a unit stays loaded for as long as any process of it lives.
+  la_unit=machinist-$Q_verb-$Q_claim-$$-${ME##* }-$F_restarts
   if [ -d /run/systemd/system ] && command -v systemd-run >/dev/null 2>&1; then
-    la_error=$(systemd-run --quiet --collect --unit="machinist-$Q_verb-$Q_claim-$$" \
+    la_error=$(systemd-run --quiet --collect --unit="$la_unit" \
       --description="Machinist: $Q_verb of claim $Q_claim" --property=KillMode=process \
       --setenv="MACHINIST_DRIVER=$la_tag" /bin/sh "$DIR/exec" drive "$DIR" 2>&1 </dev/null) ||
       fail "systemd-run can not start the driver: $la_error"

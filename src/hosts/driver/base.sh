@@ -86,7 +86,7 @@ refuse_unsupported() {
 
 # The tools that everything below takes for granted; BusyBox has all of them.
 need_tools() {
-  for nt_tool in awk cat chmod chown cmp dd env grep head id ls mkdir mkfifo mv rm rmdir sed sleep sync tail tr wc; do
+  for nt_tool in awk cat chmod chown cmp dd env grep head id ls mkdir mkfifo mv rm rmdir sed sleep sort sync tail tr wc; do
     command -v "$nt_tool" >/dev/null 2>&1 || refuse_unsupported "the host lacks $nt_tool"
   done
 }

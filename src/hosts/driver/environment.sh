@@ -48,7 +48,10 @@ environment_line() {
   case $el_value in
     \"*) el_value=${el_value#\"} el_value=${el_value%%\"*} ;;
     \'*) el_value=${el_value#\'} el_value=${el_value%%\'*} ;;
-    *) el_value=${el_value%% \#*} ;;
+    *)
+      trim "${el_value%% \#*}"
+      el_value=$TRIMMED
+      ;;
   esac
   if [ "$el_name" = PATH ]; then
     extend_path "$el_value"

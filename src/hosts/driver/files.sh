@@ -50,12 +50,13 @@ place_file() {
     blob "$pf_offset" "$pf_length" 2>/dev/null >"$pf_new" || return 1
     [ $(($(wc -c <"$pf_new"))) -eq "$pf_length" ] || return 1
   fi
-  chmod "$pf_mode" "$pf_new" || return 1
+  # The mode last: until then only root can read it, and chown drops setuid.
   if [ "$pf_owner" != - ]; then
     PROBLEM="can not give $pf_path to $pf_owner: is there such a user and group?"
     chown "$pf_owner" "$pf_new" 2>/dev/null || return 1
   fi
   PROBLEM="can not write $pf_path"
+  chmod "$pf_mode" "$pf_new" 2>/dev/null || return 1
   sync_path "$pf_new"
   mv -f "$pf_new" "$pf_path" 2>/dev/null || return 1
   failpoint "file $pf_path written"

@@ -19,8 +19,8 @@ follower_gone() {
 
 # Known to drivers before one is launched, so that no poke is lost; our ancestors are in .kin, not to be killed.
 follower_ready() {
-  fr_fifo=$(echo "$ME" | cut -d ' ' -f 2,3 | tr ' ' '.')
-  fr_fifo=$DIR/follow/$fr_fifo.fifo
+  fr_id=${ME#* }
+  fr_fifo=$DIR/follow/${fr_id% *}.${fr_id#* }.fifo
   [ "$fr_fifo" != "$FIFO" ] || [ ! -p "$FIFO" ] || return 0
   mkdir -p "$DIR/follow" || fail "can not make $DIR/follow"
   FIFO=$fr_fifo

@@ -65,16 +65,16 @@ drive() {
   parse_request "$DIR/exec" || exit 1
   lock || exit 1
   # Two followers may both have launched one: the second finds the first alive.
-  driver_is_mine=yes
-  dv_other=''
-  { read -r dv_other <"$DIR/driver"; } 2>/dev/null || dv_other=''
-  [ -n "$dv_other" ] && alive "$dv_other" && driver_is_mine=no
-  if [ "$driver_is_mine" = yes ]; then
-    printf '%s\n' "$ME" >"$DIR/driver.new" && mv -f "$DIR/driver.new" "$DIR/driver"
+  if driver_alive; then
+    unlock
+    exit 0
   fi
+  printf '%s\n' "$ME" 2>/dev/null >"$DIR/driver.new" && mv -f "$DIR/driver.new" "$DIR/driver"
+  driver_id
   unlock
-  [ "$driver_is_mine" = yes ] || exit 0
   scan_journal
+  # A driver that nobody can find must not run: a second one would be launched beside it.
+  [ "$DRIVER" = "$ME" ] || die "no space left on $STATE"
   kill_watchdogs
   case $Q_verb in
     run) drive_run ;;

@@ -4,8 +4,9 @@
  * is ResourceType.admit), reading (Reads.ts), nor what follows a deletion (controllers).
  */
 import * as Result from "effect/Result"
-import type { JsonObject, StoredMeta, StoredObject } from "./Json.ts"
+import type { Json, JsonObject, StoredMeta, StoredObject } from "./Json.ts"
 import { emptyObject, isJsonObject, jsonEqual, ownObject, stringAt } from "./Json.ts"
+import { refuseCreation } from "./Lifecycle.ts"
 import {
   type IncomingMeta,
   nameErrors,
@@ -21,6 +22,8 @@ import {
   apiVersion,
   type DeleteBody,
   deletionFinalizers,
+  type FieldTracker,
+  failedPrecondition,
   NAMESPACE_MISMATCH,
   type Outcome,
   type Patch,
@@ -40,9 +43,7 @@ import {
   internalError,
   invalid,
   invalidValue,
-  methodNotAllowed,
-  notFound,
-  preconditionFailed
+  notFound
 } from "./Status.ts"
 import { type Place, Storage } from "./Storage.ts"
 import { SUFFIX_LENGTH, Uids } from "./Uids.ts"
@@ -69,6 +70,8 @@ export class ApiStore {
   readonly storage: Storage
   readonly uids: Uids
   readonly writeLog: WriteLog
+  /** Set by a front that keeps managedFields. Without one they are kept as clients send them. */
+  fieldTracker: FieldTracker | undefined
   readonly #formatTime: (millis: number) => string
 
   constructor(options: StoreOptions) {
@@ -78,7 +81,10 @@ export class ApiStore {
     this.#formatTime = options.formatTime
   }
 
-  create(request: Request & { readonly namespace: string; readonly object: JsonObject }): Outcome {
+  /** `applied`: made by server-side apply, its managedFields as they should be. */
+  create(
+    request: Request & { readonly namespace: string; readonly object: JsonObject; readonly applied?: boolean }
+  ): Outcome {
     const asked = ownObject(request.object)
     const outcome = Result.flatMap(this.#incoming(request, asked), (meta) => this.#create(request, asked, meta))
     const name = stringAt(asked, "metadata", "name") ?? stringAt(asked, "metadata", "generateName") ?? ""
@@ -143,12 +149,17 @@ export class ApiStore {
     const shown = old.apiVersion === apiVersion(target) ? old : { ...old, apiVersion: apiVersion(target) }
     const { patch } = target
     const patched =
-      patch.type === "merge" ? Result.succeed(mergePatch(shown, patch.body)) : jsonPatch(shown, patch.operations)
+      patch.type === "computed"
+        ? patch.compute(shown)
+        : patch.type === "merge"
+          ? Result.succeed(mergePatch(shown, patch.body))
+          : jsonPatch(shown, patch.operations)
     return Result.flatMap(patched, (next) => {
       if (!isJsonObject(next)) return Result.fail(badRequest("the patched object is not an object"))
       const metadata = next["metadata"]
       // `resourceVersion: null` in a patch takes the precondition away, it does not ask for version "".
-      return this.#change(target, old, metadata === undefined ? { ...next, metadata: {} } : next, target.subresource)
+      const asked = metadata === undefined ? { ...next, metadata: {} } : next
+      return this.#change(target, old, asked, target.subresource, patch.type === "computed" && patch.applies === true)
     })
   }
 
@@ -166,7 +177,11 @@ export class ApiStore {
     return parseMeta(object["metadata"])
   }
 
-  #create(request: Request & { readonly namespace: string }, asked: JsonObject, meta: IncomingMeta): Outcome {
+  #create(
+    request: Request & { readonly namespace: string; readonly applied?: boolean },
+    asked: JsonObject,
+    meta: IncomingMeta
+  ): Outcome {
     const { type, namespace } = request
     if (meta.resourceVersion !== undefined) {
       return Result.fail(internalError("resourceVersion should not be set on objects to be created"))
@@ -174,7 +189,7 @@ export class ApiStore {
     if (meta.namespace !== undefined && meta.namespace !== namespace) {
       return Result.fail(badRequest(NAMESPACE_MISMATCH))
     }
-    const refusal = this.#refuseCreation(type, namespace, meta)
+    const refusal = refuseCreation(this.registry, this.storage, type, namespace, meta)
     if (refusal !== undefined) return Result.fail(refusal)
     const name = meta.name ?? this.#generateName(type, namespace, meta.generateName)
     const named: IncomingMeta = name === undefined ? meta : { ...meta, name }
@@ -204,41 +219,13 @@ export class ApiStore {
       (admitted) => {
         const place: Place = { type, namespace, name: metadata.name }
         if (this.storage.get(place) !== undefined) return Result.fail(alreadyExists(type, metadata.name))
-        return Result.succeed(request.dryRun === true ? admitted : this.storage.put(place, admitted))
+        const object =
+          request.applied === true
+            ? admitted
+            : this.#tracked(request, undefined, admitted, meta.managedFields, undefined)
+        return Result.succeed(request.dryRun === true ? object : this.storage.put(place, object))
       }
     )
-  }
-
-  /** The NamespaceLifecycle admission: nothing new where there is no namespace, or where it is going away. */
-  #refuseCreation(type: ResourceType, namespace: string, meta: IncomingMeta): ApiStatus | undefined {
-    if (type.definedBy !== undefined && this.#definitionIsGoing(type.definedBy)) {
-      return methodNotAllowed("create not allowed while custom resource definition is terminating")
-    }
-    if (!type.namespaced) return undefined
-    if (namespace === "") return badRequest("an empty namespace may not be set during creation")
-    const namespaces = this.registry.byKind("", "Namespace")
-    if (namespaces === undefined) return undefined
-    const home = this.storage.get({ type: namespaces, namespace: "", name: namespace })
-    if (home === undefined) return notFound(namespaces, namespace)
-    if (home.metadata.deletionTimestamp === undefined) return undefined
-    return forbidden(
-      type,
-      meta.name ?? "",
-      `unable to create new content in namespace ${namespace} because it is being terminated`,
-      [
-        {
-          reason: "NamespaceTerminating",
-          message: `namespace ${namespace} is being terminated`,
-          field: "metadata.namespace"
-        }
-      ]
-    )
-  }
-
-  #definitionIsGoing(name: string): boolean {
-    const definitions = this.registry.byKind("apiextensions.k8s.io", "CustomResourceDefinition")
-    if (definitions === undefined) return false
-    return this.storage.get({ type: definitions, namespace: "", name })?.metadata.deletionTimestamp !== undefined
   }
 
   #generateName(type: ResourceType, namespace: string, base: string | undefined): string | undefined {
@@ -252,7 +239,13 @@ export class ApiStore {
   }
 
   /** Update and patch meet here: `asked` is the whole object as the client wants it. */
-  #change(target: Target, old: StoredObject, asked: JsonObject, subresource: "status" | undefined): Outcome {
+  #change(
+    target: Target,
+    old: StoredObject,
+    asked: JsonObject,
+    subresource: "status" | undefined,
+    applied = false
+  ): Outcome {
     return Result.flatMap(this.#incoming(target, asked), (meta) => {
       const { type, name, namespace } = target
       if (meta.name === undefined) {
@@ -274,10 +267,28 @@ export class ApiStore {
       const write: Write = { version: target.version, object: next, old, subresource }
       const errors = [...validateMetaUpdate(old.metadata, meta, next.metadata), ...validateMeta(next.metadata)]
       return Result.map(admit(type, write, errors), (admitted) => {
-        const counted = this.#counted(type, old, admitted)
+        const given = meta.managedFields
+        const owned = applied
+          ? {
+              ...admitted,
+              metadata: { ...admitted.metadata, ...(given === undefined ? {} : { managedFields: given }) }
+            }
+          : this.#tracked(target, old, admitted, given, subresource)
+        const counted = this.#counted(type, old, owned)
         return target.dryRun === true ? counted : this.#settle(target, old, counted)
       })
     })
+  }
+
+  #tracked(
+    request: Request,
+    old: StoredObject | undefined,
+    next: StoredObject,
+    given: ReadonlyArray<Json> | undefined,
+    subresource: "status" | undefined
+  ): StoredObject {
+    const time = this.#formatTime(request.nowMillis)
+    return this.fieldTracker?.({ request, old, next, given, subresource, time }) ?? next
   }
 
   /** What of the request counts: /status writes the status alone, everything else all but the status. */
@@ -332,18 +343,8 @@ export class ApiStore {
     if (type.kind === "Namespace" && type.group === "" && ETERNAL_NAMESPACES.has(name)) {
       return Result.fail(forbidden(type, name, "this namespace may not be deleted"))
     }
-    if (options.uid !== undefined && options.uid !== old.metadata.uid) {
-      return Result.fail(preconditionFailed(type, name, uidMismatch(options.uid, old.metadata.uid)))
-    }
-    if (options.resourceVersion !== undefined && options.resourceVersion !== old.metadata.resourceVersion) {
-      return Result.fail(
-        preconditionFailed(
-          type,
-          name,
-          `the ResourceVersion in the precondition (${options.resourceVersion}) does not match the ResourceVersion in record (${old.metadata.resourceVersion}). The object might have been modified`
-        )
-      )
-    }
+    const failed = failedPrecondition(type, old, options)
+    if (failed !== undefined) return Result.fail(failed)
     const metadata = withFinalizers(old.metadata, deletionFinalizers(old.metadata, options.propagationPolicy))
     const marked: StoredMeta =
       metadata.deletionTimestamp === undefined

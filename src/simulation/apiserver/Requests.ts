@@ -6,7 +6,7 @@ import type * as Result from "effect/Result"
 import type { Json, JsonObject, StoredMeta, StoredObject } from "./Json.ts"
 import { FINALIZER_FOREGROUND, FINALIZER_ORPHAN } from "./Metadata.ts"
 import type { ResourceType } from "./ResourceType.ts"
-import { ApiStatus, conflict, internalError, OPTIMISTIC_LOCK } from "./Status.ts"
+import { ApiStatus, conflict, internalError, OPTIMISTIC_LOCK, preconditionFailed } from "./Status.ts"
 
 export type Outcome = Result.Result<StoredObject, ApiStatus>
 
@@ -18,6 +18,8 @@ export interface Request {
   readonly version: string
   /** Everything is checked, nothing is stored. */
   readonly dryRun?: boolean
+  /** Who is told to own what is written; absent: the client. */
+  readonly fieldManager?: string
 }
 
 export interface Target extends Request {
@@ -29,6 +31,27 @@ export interface Target extends Request {
 export type Patch =
   | { readonly type: "merge"; readonly body: JsonObject }
   | { readonly type: "json"; readonly operations: ReadonlyArray<Json> }
+  /** What the next object is, from the one there is; `applies`: with its managedFields as they should be. */
+  | {
+      readonly type: "computed"
+      readonly compute: (current: JsonObject) => Result.Result<Json, ApiStatus>
+      readonly applies?: boolean
+    }
+
+/** A write about to be stored, as the keeper of managedFields sees it. */
+export interface TrackedWrite {
+  readonly request: Request
+  readonly old: StoredObject | undefined
+  readonly next: StoredObject
+  /** managedFields as the client sent them. */
+  readonly given: ReadonlyArray<Json> | undefined
+  readonly subresource: "status" | undefined
+  /** RFC 3339. */
+  readonly time: string
+}
+
+/** Answers with `next`, its managedFields brought up to date. */
+export type FieldTracker = (write: TrackedWrite) => StoredObject
 
 export type PropagationPolicy = "Background" | "Foreground" | "Orphan"
 
@@ -64,6 +87,24 @@ export const unreadablePatch = (status: ApiStatus): ApiStatus =>
 
 export const uidMismatch = (asked: string, found: string): string =>
   `the UID in the precondition (${asked}) does not match the UID in record (${found}). The object might have been deleted and then recreated`
+
+/** Why a deletion meant for another object, or for another version of it, is refused. */
+export const failedPrecondition = (
+  type: ResourceType,
+  old: StoredObject,
+  options: DeleteBody
+): ApiStatus | undefined => {
+  const { uid, resourceVersion, name } = old.metadata
+  if (options.uid !== undefined && options.uid !== uid) {
+    return preconditionFailed(type, name, uidMismatch(options.uid, uid))
+  }
+  if (options.resourceVersion === undefined || options.resourceVersion === resourceVersion) return undefined
+  return preconditionFailed(
+    type,
+    name,
+    `the ResourceVersion in the precondition (${options.resourceVersion}) does not match the ResourceVersion in record (${resourceVersion}). The object might have been modified`
+  )
+}
 
 export const NAMESPACE_MISMATCH =
   "the namespace of the provided object does not match the namespace sent on the request"

@@ -7,6 +7,7 @@ import type { Json } from "./Json.ts"
 
 export type StatusReason =
   | "BadRequest"
+  | "Unauthorized"
   | "Forbidden"
   | "NotFound"
   | "AlreadyExists"
@@ -14,6 +15,7 @@ export type StatusReason =
   | "Expired"
   | "Invalid"
   | "MethodNotAllowed"
+  | "NotAcceptable"
   | "UnsupportedMediaType"
   | "RequestEntityTooLarge"
   | "TooManyRequests"

@@ -153,8 +153,11 @@ export const makeKernel = Effect.fnUntraced(function* (
       armed -= 1
       if (armed > 0) return Effect.void
       armed = undefined
-      // Taking the power away kills the caller too, so another fiber has to do it.
-      return armedHow === "process" ? Effect.interrupt : Effect.andThen(Effect.forkIn(powerOff, scope), Effect.never)
+      if (armedHow === "process") return Effect.interrupt
+      // Taking the power away kills the caller too, so another fiber has to do it; unless someone was faster.
+      const boot = boots
+      const off = Effect.suspend(() => (boots === boot && on ? powerOff : Effect.void))
+      return Effect.andThen(Effect.forkIn(off, scope), Effect.never)
     })
 
   const powerOn = Effect.gen(function* () {
@@ -187,7 +190,6 @@ export const makeKernel = Effect.fnUntraced(function* (
     failAt: (n, how = "process") => {
       armed = n
       armedHow = how
-      passed.length = 0
     },
     failpointsPassed: () => passed,
     durably: (name, write) =>

@@ -82,12 +82,15 @@ export const makeShellHost = Effect.fnUntraced(function* (parts: ShellParts): Ef
     ),
     failAt: (n, how = "process") =>
       Effect.andThen(
-        run(`rm -f ${DIR}/failpoints; : >${DIR}/failpoints`),
+        // A driver that is armed already must not reach its number a second time.
+        n === undefined ? Effect.void : run(`: >${DIR}/failpoints`),
         Effect.sync(() => {
           failpoint = lethal(n ?? 0, how)
         })
       ),
-    failpointsPassed: Effect.map(output(`wc -l <${DIR}/failpoints`), (text) => Number(text.trim())),
+    failpointsPassed: Effect.map(output(`[ ! -e ${DIR}/failpoints ] || wc -l <${DIR}/failpoints`), (text) =>
+      Number(text.trim())
+    ),
     ...(parts.reboot === undefined ? {} : { reboot: parts.reboot }),
     ...(parts.accounts === undefined ? {} : { accounts: parts.accounts }),
     ...(parts.smallStateDir === true

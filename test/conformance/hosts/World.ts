@@ -51,7 +51,8 @@ export interface ConformanceHost {
   readonly killDriver: Effect.Effect<void>
   /**
    * At the `n`-th place before or after a durable write, counted from now over all processes of the driver: SIGKILL to
-   * the one that is there, or power loss (`reboot` brings the host back). Undefined: only count.
+   * the one that is there, or power loss (`reboot` brings the host back). Undefined: no more of that, but the count goes
+   * on.
    */
   readonly failAt: (n: number | undefined, how?: "process" | "power") => Effect.Effect<void>
   readonly failpointsPassed: Effect.Effect<number>
@@ -144,6 +145,12 @@ export const eventuallyTold = (host: ConformanceHost, line: string): Effect.Effe
   eventually(
     `"${line}" is told by a step`,
     Effect.map(told(host), (count) => count(line) > 0)
+  )
+
+export const eventuallyRuns = (host: ConformanceHost, comm: string): Effect.Effect<void> =>
+  eventually(
+    `${comm} runs`,
+    Effect.map(host.running(comm), (processes) => processes > 0)
   )
 
 export interface Outcome {

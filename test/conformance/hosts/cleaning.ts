@@ -15,7 +15,7 @@ import {
   cleanOf,
   count,
   daemon,
-  eventually,
+  eventuallyRuns,
   eventuallyTold,
   how,
   open,
@@ -93,10 +93,7 @@ export const cleaning: ReadonlyArray<Scenario> = [
       const steps = [step(host, "hang", ...daemon(host, `${host.dir}/agent`), waitFor(host, "never")), success(host)]
       const run = yield* Effect.forkChild(outcome(runs.run(host.access, runOf(steps))))
       yield* eventuallyTold(host, "begin hang")
-      yield* eventually(
-        "the daemon runs",
-        Effect.map(host.running("agent"), (n) => n > 0)
-      )
+      yield* eventuallyRuns(host, "agent")
       assertWell(yield* outcome(runs.clean(host.access, cleanOf([step(host, "c")]))))
       assert.strictEqual(yield* host.running("agent"), 0)
       assertError(yield* Fiber.join(run), "Released")
@@ -132,10 +129,11 @@ export const cleaning: ReadonlyArray<Scenario> = [
   {
     title: "a k0s that still runs is a leftover, whoever started it",
     play: Effect.fnUntraced(function* ({ host, runs }) {
-      const start = [`cp ${host.program} /usr/local/bin/k0s`, "nohup setsid /usr/local/bin/k0s 1000 >/dev/null 2>&1 &"]
-      assertWell(yield* outcome(runs.run(host.access, runOf([step(host, "start", ...start), success(host)]))))
-      // Started by the run, so the cleaning kills it. What verification has to see is one that nobody tagged.
+      const install = step(host, "install", `cp ${host.program} /usr/local/bin/k0s`)
+      assertWell(yield* outcome(runs.run(host.access, runOf([install, success(host)]))))
+      // One that no run tagged, as a service manager starts it.
       yield* host.startUntagged("/usr/local/bin/k0s")
+      yield* eventuallyRuns(host, "k0s")
       const dirty = assertError(yield* outcome(runs.clean(host.access, cleanOf([]))), "NotClean")
       assert.isTrue(
         dirty.leftovers?.some((one) => one.includes("process") && one.includes("k0s")),

@@ -13,6 +13,7 @@ import {
   bytes,
   count,
   daemon,
+  eventuallyRuns,
   eventuallyTold,
   how,
   open,
@@ -187,7 +188,7 @@ export const running: ReadonlyArray<Scenario> = [
     play: Effect.fnUntraced(function* ({ host, runs }) {
       const steps = [step(host, "one", ...daemon(host, `${host.dir}/agent`)), success(host)]
       assertWell(yield* outcome(runs.run(host.access, runOf(steps))))
-      assert.isAbove(yield* host.running("agent"), 0)
+      yield* eventuallyRuns(host, "agent")
     })
   },
   {

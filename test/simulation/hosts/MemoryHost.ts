@@ -52,6 +52,7 @@ export const makeMemoryHost: Effect.Effect<ConformanceHost, never, Scope.Scope> 
     useSudo
   })
   const { disk, kernel } = host
+  let counted = 0
   return {
     ssh: hosts.client,
     access: access("root", false),
@@ -67,8 +68,12 @@ export const makeMemoryHost: Effect.Effect<ConformanceHost, never, Scope.Scope> 
       Effect.asVoid(kernel.spawn({ comm: path.split("/").at(-1) ?? path, role: "service" }, () => Effect.never)),
     loseJournal: (claim) => Effect.sync(() => void disk.remove(journalPath(claim, "run"))),
     killDriver: Effect.asVoid(host.killDriver),
-    failAt: (n, how = "process") => Effect.sync(() => kernel.failAt(n, how)),
-    failpointsPassed: Effect.sync(() => kernel.failpointsPassed().length),
+    failAt: (n, how = "process") =>
+      Effect.sync(() => {
+        counted = kernel.failpointsPassed().length
+        kernel.failAt(n, how)
+      }),
+    failpointsPassed: Effect.sync(() => kernel.failpointsPassed().length - counted),
     reboot: host.reboot,
     fillDisk: (full) => Effect.sync(() => disk.setFull(full ? STATE_DIR : undefined)),
     accounts: {

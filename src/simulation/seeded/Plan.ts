@@ -1,0 +1,168 @@
+/**
+ * Owns what a seed means: the topology, the faults' chances, the misbehaving steps, and what happens when. Everything is
+ * drawn from Effect's Random before the run begins, so that a plan can be printed. Carries nothing out (Run.ts does).
+ */
+import * as Effect from "effect/Effect"
+import * as Random from "effect/Random"
+import { drawKubeFaults, type KubeFaultPlan, noKubeFaults } from "../Faults.ts"
+import { drawSshFaults, noSshFaults, type SshFaultPlan } from "../hosts/SshFaults.ts"
+import type { StepBehaviour } from "../hosts/StepRunner.ts"
+
+/** Virtual milliseconds of the phase with faults. */
+const SHORTEST_TROUBLE_MILLIS = 120_000
+const LONGEST_TROUBLE_MILLIS = 900_000
+/** Most things that happen in it. */
+const MOST_ACTIONS = 30
+/** Most times a step fails: more than the budget, so that some machines need a person. */
+const MOST_STEP_FAILURES = 4
+/** Virtual milliseconds a host may be out of reach, and a provider may be missing. */
+const LONGEST_OUTAGE_MILLIS = 240_000
+const LONGEST_ABSENCE_MILLIS = 60_000
+
+export interface PlannedHost {
+  readonly name: string
+  readonly address: string
+  /** Absent: a host outside pools. */
+  readonly pool?: string
+  readonly steps: ReadonlyArray<{ readonly match: RegExp | string; readonly behaviour: StepBehaviour }>
+  readonly stepMillis: readonly [number, number]
+}
+
+export interface PlannedMachine {
+  readonly name: string
+  readonly at: number
+  /** One of the two. */
+  readonly pool?: string
+  readonly address?: string
+}
+
+export type Action =
+  | { readonly do: "delete" | "pause" | "unpause" | "retry"; readonly machine: string }
+  | { readonly do: "pauseCluster" | "unpauseCluster" | "closeWatches" | "compact" }
+  /** The provider process dies; another one comes later. */
+  | { readonly do: "crash"; readonly absentMillis: number }
+  /** A second process believes to be the leader, too, for a while. */
+  | { readonly do: "twoLeaders"; readonly forMillis: number }
+  | { readonly do: "powerLoss" | "refuse" | "blackhole"; readonly host: string; readonly forMillis: number }
+  | { readonly do: "loseConnections" | "killDriver" | "killStep" | "killFollowers"; readonly host: string }
+  | { readonly do: "maintenance"; readonly host: string; readonly forMillis: number }
+
+export interface Planned {
+  readonly at: number
+  readonly action: Action
+}
+
+export interface Plan {
+  readonly hosts: ReadonlyArray<PlannedHost>
+  readonly machines: ReadonlyArray<PlannedMachine>
+  readonly actions: ReadonlyArray<Planned>
+  readonly troubleMillis: number
+  readonly kube: KubeFaultPlan
+  readonly ssh: SshFaultPlan
+}
+
+const below = (limit: number) => Random.nextIntBetween(0, limit, { halfOpen: true })
+const from = (least: number, most: number) => Random.nextIntBetween(least, most)
+const chance = (value: number) => Effect.map(Random.next, (drawn) => drawn < value)
+const pick = <const A>(all: readonly [A, ...ReadonlyArray<A>]): Effect.Effect<A> =>
+  Effect.map(below(all.length), (index) => all[index] ?? all[0])
+
+const STEPS = ["runcmd 1", "install k0s", "start k0s", "stop k0s", "reset k0s"] as const
+
+/** What is wrong with a host's steps: nothing on most. `canary` is in what failing ones print. */
+const drawSteps = Effect.fnUntraced(function* (canary: (host: string) => string, host: string) {
+  const steps: Array<PlannedHost["steps"][number]> = []
+  if (yield* chance(0.3)) {
+    const match = yield* pick(STEPS)
+    const stderr = `this step can't be done: ${canary(host)}\n`
+    steps.push({ match, behaviour: { exitCode: 1, stderr, times: yield* from(1, MOST_STEP_FAILURES) } })
+  }
+  if (yield* chance(0.2))
+    steps.push({ match: "runcmd 1", behaviour: { duration: yield* from(30_000, 300_000), times: yield* from(1, 3) } })
+  if (yield* chance(0.1)) steps.push({ match: yield* pick(STEPS), behaviour: { hang: true, times: 1 } })
+  // Never clean again: quarantine.
+  if (yield* chance(0.08))
+    steps.push(
+      { match: "reset k0s", behaviour: { exitCode: 1 } },
+      { match: "runcmd 1", behaviour: { creates: ["/var/lib/k0s/leftover"] } }
+    )
+  return steps
+})
+
+const drawHosts = Effect.fnUntraced(function* (canary: (host: string) => string) {
+  const pools = yield* from(1, 3)
+  const count = yield* from(2, 8)
+  const hosts: Array<PlannedHost> = []
+  for (let index = 1; index <= count; index++) {
+    const name = `h${index}`
+    const fixed = index > 1 && (yield* chance(0.2))
+    hosts.push({
+      name,
+      address: `10.0.0.${index}`,
+      ...(fixed ? {} : { pool: `pool${(yield* below(pools)) + 1}` }),
+      steps: yield* drawSteps(canary, name),
+      stepMillis: [0, yield* from(1, 20_000)]
+    })
+  }
+  return hosts
+})
+
+const drawMachines = Effect.fnUntraced(function* (hosts: ReadonlyArray<PlannedHost>, troubleMillis: number) {
+  const count = yield* from(2, 10)
+  const pools = [...new Set(hosts.flatMap(({ pool }) => (pool === undefined ? [] : [pool])))]
+  const fixed = hosts.filter(({ pool }) => pool === undefined)
+  const machines: Array<PlannedMachine> = []
+  for (let index = 1; index <= count; index++) {
+    const at = (yield* chance(0.6)) ? 0 : yield* below(troubleMillis)
+    const own = fixed[yield* below(Math.max(1, fixed.length))]
+    const pool = pools[yield* below(pools.length)] ?? "pool1"
+    const place = own !== undefined && (yield* chance(0.25)) ? { address: own.address } : { pool }
+    machines.push({ name: `m${index}`, at, ...place })
+  }
+  return machines
+})
+
+const drawAction = Effect.fnUntraced(function* (
+  machines: ReadonlyArray<PlannedMachine>,
+  hosts: ReadonlyArray<PlannedHost>
+): Effect.fn.Return<Action> {
+  const machine = machines[yield* below(machines.length)]?.name ?? "m1"
+  const host = hosts[yield* below(hosts.length)]?.name ?? "h1"
+  const forMillis = yield* below(LONGEST_OUTAGE_MILLIS)
+  const kind = yield* below(100)
+  if (kind < 22) return { do: "delete", machine }
+  if (kind < 42) return { do: "crash", absentMillis: yield* below(LONGEST_ABSENCE_MILLIS) }
+  if (kind < 50) return { do: "twoLeaders", forMillis }
+  if (kind < 55) return { do: yield* pick(["pause", "unpause"]), machine }
+  if (kind < 59) return { do: yield* pick(["pauseCluster", "unpauseCluster"]) }
+  if (kind < 63) return { do: "retry", machine }
+  if (kind < 73) return { do: "powerLoss", host, forMillis }
+  if (kind < 80) return { do: yield* pick(["refuse", "blackhole"]), host, forMillis }
+  if (kind < 92)
+    return { do: yield* pick(["loseConnections", "killDriver", "killStep", "killFollowers"]), host }
+  if (kind < 95) return { do: "maintenance", host, forMillis }
+  return { do: yield* pick(["closeWatches", "compact"]) }
+})
+
+/** Of `Random` as it stands: give it a seed. */
+export const drawPlan = Effect.fnUntraced(function* (canary: (host: string) => string): Effect.fn.Return<Plan> {
+  const troubleMillis = yield* from(SHORTEST_TROUBLE_MILLIS, LONGEST_TROUBLE_MILLIS)
+  const hosts = yield* drawHosts(canary)
+  const machines = yield* drawMachines(hosts, troubleMillis)
+  const actions: Array<Planned> = []
+  const count = yield* below(MOST_ACTIONS)
+  for (let index = 0; index < count; index++)
+    actions.push({ at: yield* below(troubleMillis), action: yield* drawAction(machines, hosts) })
+  // Some seeds have calm ports: what then goes wrong is easier to read.
+  const calm = yield* chance(0.2)
+  const kube = yield* drawKubeFaults
+  const ssh = yield* drawSshFaults
+  return {
+    hosts,
+    machines,
+    actions: actions.sort((a, b) => a.at - b.at),
+    troubleMillis,
+    kube: calm ? noKubeFaults : kube,
+    ssh: calm ? noSshFaults : ssh
+  }
+})

@@ -1,0 +1,115 @@
+/**
+ * Owns what has to be true once faults have stopped: every machine Ready that can be, deleted ones gone, every host
+ * clean and free, or claimed consistently on both sides. Reads objects and hosts, never the provider.
+ */
+import * as Effect from "effect/Effect"
+import * as Names from "../../api/Names.ts"
+import { type PooledRemoteMachine, PooledRemoteMachines } from "../../api/PooledRemoteMachine.ts"
+import { type RemoteMachine, RemoteMachines } from "../../api/RemoteMachine.ts"
+import { type Claim, decodeClaim } from "../../domain/Claim.ts"
+import type { SimulatedHost } from "../hosts/SimulatedHost.ts"
+import { holders } from "../Witness.ts"
+import type { World } from "../World.ts"
+
+export interface Unsettled {
+  readonly what: string
+  /** Whom a person's retry may help. */
+  readonly machine?: string
+}
+
+const claimOf = (object: RemoteMachine | PooledRemoteMachine): Claim | undefined => {
+  const text = object.metadata.annotations?.[Names.CLAIM_ANNOTATION]
+  return text === undefined ? undefined : decodeClaim(text)
+}
+
+const isReady = (machine: RemoteMachine): boolean =>
+  machine.status?.ready === true &&
+  machine.status.initialization?.provisioned === true &&
+  machine.spec.providerID !== undefined &&
+  machine.status.conditions?.find((one) => one.type === "Ready")?.status === "True"
+
+const ofMachine = (
+  machine: RemoteMachine,
+  hosts: ReadonlyArray<PooledRemoteMachine>,
+  machines: ReadonlyArray<RemoteMachine>
+): ReadonlyArray<Unsettled> => {
+  const { name } = machine.metadata
+  const phase = machine.status?.phase ?? "no phase"
+  const why = machine.status?.conditions?.find((one) => one.type === "Ready")?.message ?? ""
+  if (machine.metadata.deletionTimestamp !== undefined)
+    return [{ what: `${name} is still being deleted (${phase}: ${why})`, machine: name }]
+  if (isReady(machine)) return isHeld(machine, hosts) ? [] : [{ what: `${name} is Ready, and its host does not know` }]
+  // Without a host it may wait for ever, as long as there is none for it.
+  if (machine.spec.pool === undefined) {
+    const other = machines.some((one) => one !== machine && one.spec.address === machine.spec.address)
+    if (other && claimOf(machine) === undefined && phase === "Pending") return []
+  } else if (claimOf(machine) === undefined && phase === "Pending") {
+    const free = hosts.filter((host) => host.spec.pool === machine.spec.pool && claimOf(host) === undefined)
+    return free.length === 0 ? [] : [{ what: `${name} waits, though ${free[0]?.metadata.name} is free (${why})` }]
+  }
+  return [{ what: `${name} is not Ready (${phase}: ${why})`, machine: name }]
+}
+
+/** Both sides name the claim, and the host's status says so. */
+const isHeld = (machine: RemoteMachine, hosts: ReadonlyArray<PooledRemoteMachine>): boolean => {
+  const claim = claimOf(machine)
+  if (claim === undefined) return false
+  if (claim.host === "") return true
+  const host = hosts.find(({ metadata }) => metadata.name === claim.host)
+  return host !== undefined && claimOf(host)?.id === claim.id && host.status?.machineRef?.name === machine.metadata.name
+}
+
+const ofHost = (
+  object: PooledRemoteMachine,
+  host: SimulatedHost | undefined,
+  machines: ReadonlyArray<RemoteMachine>,
+  tenant: string | undefined
+): ReadonlyArray<Unsettled> => {
+  const { name } = object.metadata
+  const claim = claimOf(object)
+  const status = object.status
+  if (claim === undefined) {
+    const wrong = [
+      ...(status?.reserved === true || status?.machineRef !== undefined ? [`its status says reserved`] : []),
+      ...(status?.phase === "Free" || status?.phase === "Suspect" ? [] : [`its phase is ${status?.phase}`]),
+      ...((object.metadata.finalizers ?? []).length > 0 ? ["it has finalizers"] : []),
+      ...(tenant === undefined ? [] : [`claim ${tenant} is on it`]),
+      ...(host?.residue() ?? [])
+    ]
+    return wrong.length === 0 ? [] : [{ what: `${name} is free, but: ${wrong.join(", ")}` }]
+  }
+  if (claim.quarantined !== undefined)
+    return status?.phase === "Quarantined" ? [] : [{ what: `${name} is quarantined, and shows ${status?.phase}` }]
+  const machine = machines.find((one) => claimOf(one)?.id === claim.id)
+  if (machine === undefined) return [{ what: `${name} is held by claim ${claim.id}, which no machine has` }]
+  return status?.reserved === true && status.phase === "Reserved" && status.machineRef?.name === machine.metadata.name
+    ? []
+    : [{ what: `${name} is claimed by ${machine.metadata.name}, and shows ${status?.phase}` }]
+}
+
+/** A host outside pools: nobody's means clean, unless its own record says quarantined. */
+const ofFixed = (
+  host: SimulatedHost,
+  machines: ReadonlyArray<RemoteMachine>,
+  tenant: string | undefined
+): ReadonlyArray<Unsettled> => {
+  if (host.tenancy()?.state === "quarantined") return []
+  if (machines.some((one) => one.spec.address === host.address)) return []
+  const left = [...(tenant === undefined ? [] : [`claim ${tenant}`]), ...host.residue()]
+  return left.length === 0 ? [] : [{ what: `${host.name} is nobody's, and has ${left.join(", ")}` }]
+}
+
+export const unsettled = Effect.fnUntraced(function* (world: World) {
+  const machines = (yield* world.kube.list(RemoteMachines)).items
+  const objects = (yield* world.kube.list(PooledRemoteMachines)).items
+  const tenants = holders(world.witness.entries())
+  const found: Array<Unsettled> = machines.flatMap((machine) => ofMachine(machine, objects, machines))
+  for (const host of world.hosts.hosts()) {
+    const object = objects.find(({ metadata }) => metadata.name === host.name)
+    const tenant = tenants.get(host.name)
+    found.push(
+      ...(object === undefined ? ofFixed(host, machines, tenant) : ofHost(object, host, machines, tenant))
+    )
+  }
+  return found
+})

@@ -1,0 +1,415 @@
+/**
+ * Holds what is the shell driver's own, beside the conformance suite that it shares with the in-memory host: what it
+ * leaves in memory, on disk and in the process table, and what it does to input that nobody should send. On real
+ * shells in private roots (LocalShell.ts).
+ */
+import { spawnSync } from "node:child_process"
+import { assert, describe, it } from "@effect/vitest"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Result from "effect/Result"
+import * as Schedule from "effect/Schedule"
+import * as Stream from "effect/Stream"
+import { driverText } from "../../src/hosts/driver/Exec.ts"
+import type { HostError } from "../../src/hosts/HostError.ts"
+import {
+  type CleanRequest,
+  type HostAccess,
+  HostRuns,
+  type RunProgress,
+  type RunRequest
+} from "../../src/hosts/HostRuns.ts"
+import * as LiveHostRuns from "../../src/hosts/LiveHostRuns.ts"
+import { SENTINEL } from "../../src/hosts/Protocol.ts"
+import { type LocalHostOptions, makeLocalHost, shells, unavailable } from "./LocalShell.ts"
+
+const tenant = { claim: "c1", machine: "default/m1", cluster: "u1", fence: 1 }
+const bytes = (text: string): Uint8Array => new TextEncoder().encode(text)
+const STATE = "/var/lib/machinist"
+
+const runOf = (script: string, more: Partial<RunRequest> = {}): RunRequest => ({
+  verb: "run",
+  tenant,
+  dataHash: "abc",
+  attempt: 1,
+  files: [],
+  steps: [{ name: "only", script }],
+  sentinel: false,
+  stepTimeoutSeconds: 60,
+  ...more
+})
+const cleanOf = (more: Partial<CleanRequest> = {}): CleanRequest => ({
+  verb: "clean",
+  tenant,
+  attempt: 1,
+  steps: [],
+  remove: [],
+  verify: { k0s: true, paths: [] },
+  stepTimeoutSeconds: 60,
+  ...more
+})
+
+const setUp = (options: LocalHostOptions = {}) =>
+  Effect.gen(function* () {
+    const host = yield* makeLocalHost(options)
+    const context = yield* Layer.build(Layer.provide(LiveHostRuns.layer, host.layer))
+    const runs = Context.get(context, HostRuns)
+    const access: HostAccess = { target: host.target, useSudo: false }
+    const play = (stream: Stream.Stream<RunProgress, HostError>) =>
+      Effect.gen(function* () {
+        const told: Array<string> = []
+        const result = yield* Effect.result(
+          Stream.runForEach(stream, (one) =>
+            Effect.sync(() =>
+              told.push(
+                [one._tag, ...("step" in one ? [one.step] : []), ...("code" in one ? [one.code] : [])].join(" ")
+              )
+            )
+          )
+        )
+        return { told, error: Result.isFailure(result) ? result.failure : undefined }
+      })
+    return {
+      host,
+      runs,
+      access,
+      run: (request: RunRequest) => play(runs.run(access, request)),
+      clean: (request: CleanRequest) => play(runs.clean(access, request)),
+      out: (script: string) => Effect.map(host.sh(script), ({ stdout }) => stdout.trim())
+    }
+  })
+
+const eventually = (condition: Effect.Effect<boolean>): Effect.Effect<void> =>
+  condition.pipe(
+    Effect.flatMap((holds) => (holds ? Effect.void : Effect.fail("not yet"))),
+    Effect.retry({ schedule: Schedule.spaced("50 millis"), times: 400 }),
+    Effect.orDie
+  )
+
+/** Processes of the driver, whatever role; `[s]h` so that the question is not its own answer. */
+const DRIVERS = `cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\000' ' ' | grep -c '[s]h ${STATE}/'`
+
+describe("the text", () => {
+  for (const shell of shells)
+    it(`is understood by ${shell}`, () => {
+      const [command, ...args] = { dash: ["dash"], bash: ["bash", "--posix"], busybox: ["busybox", "ash"] }[shell]
+      const { status, stderr } = spawnSync(command ?? "sh", [...args, "-n"], { input: driverText })
+      assert.strictEqual(status, 0, stderr.toString())
+    })
+
+  it("does nothing when it was cut short", () => {
+    const lines = driverText.split("\n")
+    for (let end = 0; end < lines.length - 6; end += 23) {
+      const { stdout } = spawnSync("sh", ["-s"], { input: lines.slice(0, end).join("\n") })
+      assert.strictEqual(stdout.toString(), "", `after ${end} lines`)
+    }
+  })
+})
+
+describe.skipIf(unavailable !== undefined)(
+  `the driver on a host${unavailable === undefined ? "" : `: skipped, ${unavailable}`}`,
+  () => {
+    for (const shell of shells)
+      it.live(`${shell}: /etc/environment is read as written, and never executed`, () =>
+        Effect.gen(function* () {
+          const { host, out, run } = yield* setUp({ shell })
+          yield* host.sh(`cat >/etc/environment <<'END'
+# a comment
+PLAIN=one two
+export EXPORTED="three four"
+export	TABBED='five # six'
+  INDENTED=seven   # eight
+EVIL=$(touch /tmp/evil)\`touch /tmp/evil\`
+PATH="/opt/tools:/usr/bin:$PATH"
+OPTIND=nonsense
+UID=12
+PPID=3
+IFS=x
+9BAD=1
+BAD-NAME=1
+no assignment
+MACHINIST_CLAIM=forged
+DIR=/elsewhere
+EQUALS=a=b=c
+CR=carriage\r
+LAST=no newline
+END
+printf 'LAST=no newline' >>/etc/environment`)
+          const { error } = yield* run(runOf("env >/tmp/env; printf '%s' \"$DIR\" >/tmp/dir"))
+          assert.isUndefined(error, error?.message)
+          const env = new Map(
+            (yield* out("cat /tmp/env")).split("\n").map((line) => {
+              const at = line.indexOf("=")
+              return [line.slice(0, at), line.slice(at + 1)] as const
+            })
+          )
+          assert.deepInclude(Object.fromEntries(env), {
+            PLAIN: "one two",
+            EXPORTED: "three four",
+            TABBED: "five # six",
+            INDENTED: "seven",
+            EVIL: "$(touch /tmp/evil)`touch /tmp/evil`",
+            PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/tools",
+            EQUALS: "a=b=c",
+            LAST: "no newline",
+            HOME: "/root",
+            MACHINIST_CLAIM: "c1"
+          })
+          for (const name of ["OPTIND", "9BAD", "BAD-NAME", "LC_ALL", "MACHINIST_DRIVER"])
+            assert.isFalse(env.has(name), name)
+          assert.strictEqual(yield* out("ls /tmp/evil 2>/dev/null"), "")
+        })
+      )
+
+    it.live(
+      "files come with mode and owner, whole or not at all; cleaning removes those that were not there before",
+      () =>
+        Effect.gen(function* () {
+          const { clean, host, out, run } = yield* setUp()
+          yield* host.sh("mkdir -p /etc/own; echo old >/etc/own/kept; ln -s /etc/own/kept /etc/own/link")
+          const file = (path: string, more: Partial<RunRequest["files"][number]> = {}) => ({
+            path,
+            content: bytes("new\u0000\n"),
+            mode: "0640",
+            ...more
+          })
+          const { error } = yield* run(
+            runOf("true", {
+              workingDir: "/etc/machine dir",
+              files: [
+                file("/etc/own/kept"),
+                file("/etc/own/link"),
+                file("/etc/own/added", { owner: "daemon:adm", mode: "4755" }),
+                file("/srv/a b/c*d/$e", { content: bytes("") })
+              ]
+            })
+          )
+          assert.isUndefined(error, error?.message)
+          assert.strictEqual(
+            yield* out("stat -c '%a %U:%G %F %n' /etc/own/* '/srv/a b/c*d/$e' '/srv/a b'"),
+            [
+              "4755 daemon:adm regular file /etc/own/added",
+              "640 root:root regular file /etc/own/kept",
+              "640 root:root regular file /etc/own/link",
+              "640 root:root regular empty file /srv/a b/c*d/$e",
+              "755 root:root directory /srv/a b"
+            ].join("\n")
+          )
+          assert.strictEqual(yield* out("tr '\\000' '0' </etc/own/kept"), "new0")
+          assert.isUndefined((yield* clean(cleanOf())).error)
+          assert.strictEqual(
+            yield* out("ls -A /etc/own; ls -d '/srv/a b' '/etc/machine dir' 2>/dev/null"),
+            "kept\nlink"
+          )
+        })
+    )
+
+    it.live("a file that can't be written is told, and the run goes on once it can", () =>
+      Effect.gen(function* () {
+        const { host, run } = yield* setUp()
+        yield* host.sh("mkdir -p /etc/taken")
+        const request = runOf("true", { files: [{ path: "/etc/taken", content: bytes("x"), mode: "0644" }] })
+        const { error } = yield* run(request)
+        assert.deepStrictEqual([error?.reason, error?.retry], ["DriverFailed", "backoff"])
+        assert.include(error?.message, "/etc/taken: it is a directory")
+        yield* host.sh("rmdir /etc/taken")
+        assert.deepStrictEqual(yield* run(request), {
+          told: ["Attached", "StepStarted 0", "StepEnded 0 0"],
+          error: undefined
+        })
+      })
+    )
+
+    it.live("secrets are in no argument list, and nowhere below the state directory once the run is over", () =>
+      Effect.gen(function* () {
+        const { out, run } = yield* setUp()
+        const { error } = yield* run(
+          runOf(
+            `: t0p-secret; cat /proc/[0-9]*/cmdline | tr '\\000' ' ' >/tmp/args; ls -lR ${STATE} >/tmp/state; id -u >/tmp/uid`,
+            { files: [{ path: "/etc/token", content: bytes("t0p-secret"), mode: "0600" }] }
+          )
+        )
+        assert.isUndefined(error, error?.message)
+        assert.notInclude(yield* out("cat /tmp/args"), "t0p-secret")
+        assert.notMatch(yield* out("cat /tmp/state"), /^-..[^-]|^-...[^-]|^d......[^-]|^-......[^-]/m)
+        assert.strictEqual(yield* out(`grep -rl t0p-secret ${STATE}; stat -c %a ${STATE}`), "700")
+      })
+    )
+
+    it.live("a request that was cut short changes nothing", () =>
+      Effect.gen(function* () {
+        const { host, out, run } = yield* setUp()
+        host.rewrite = (text) => text.slice(0, -1)
+        const { error } = yield* run(runOf("touch /tmp/ran"))
+        assert.strictEqual(error?.reason, "DriverFailed")
+        assert.include(error?.message, "cut short")
+        assert.strictEqual(yield* out(`find ${STATE} -type f; ls /tmp/ran 2>/dev/null`), "")
+      })
+    )
+
+    it.live("without root nothing is done, and useSudo is named", () =>
+      Effect.gen(function* () {
+        const { access, out, run, runs } = yield* setUp({ uid: 65534 })
+        const { error } = yield* run(runOf("touch /tmp/ran"))
+        assert.strictEqual(error?.reason, "Unsupported")
+        assert.include(error?.message, "useSudo: true")
+        const inspected = yield* Effect.flip(runs.inspect(access, tenant))
+        assert.strictEqual(inspected.reason, "Unsupported")
+        assert.strictEqual(yield* out(`ls ${STATE} /tmp/ran 2>/dev/null`), "")
+      })
+    )
+
+    it.live("a damaged tenancy record is nobody's: refused until a person has looked", () =>
+      Effect.gen(function* () {
+        const { access, clean, host, out, run, runs } = yield* setUp()
+        yield* host.sh(`mkdir -p ${STATE}; printf 'claim c1\\nfence' >${STATE}/tenancy`)
+        assert.strictEqual((yield* run(runOf("touch /tmp/ran"))).error?.reason, "DriverFailed")
+        assert.strictEqual((yield* clean(cleanOf())).error?.reason, "DriverFailed")
+        assert.include((yield* Effect.flip(runs.inspect(access, tenant))).message, "damaged")
+        assert.strictEqual(yield* out("ls /tmp/ran 2>/dev/null"), "")
+      })
+    )
+
+    it.live("a lock whose owner is dead is nobody's; a living owner's is waited for, but not for ever", () =>
+      Effect.gen(function* () {
+        const { host, run } = yield* setUp()
+        yield* host.sh(`mkdir -p ${STATE}/lock
+        boot=$(cat /proc/sys/kernel/random/boot_id)
+        : >${STATE}/lock/ticket.3.$boot.99999.1 >${STATE}/lock/choosing.0.$boot.99998.1
+        : >${STATE}/lock/ticket.1.another-boot.1.$(cut -d ' ' -f 22 /proc/1/stat)`)
+        assert.isUndefined((yield* run(runOf("true"))).error)
+        yield* host.sh(
+          `: >${STATE}/lock/ticket.1.$(cat /proc/sys/kernel/random/boot_id).1.$(cut -d ' ' -f 22 /proc/1/stat)`
+        )
+        host.rewrite = (text) => text.replace("\nLOCK_PAUSES=300\n", "\nLOCK_PAUSES=3\n")
+        const { error } = yield* run(runOf("true"))
+        assert.strictEqual(error?.reason, "DriverFailed")
+        assert.include(error?.message, "held by process 1")
+      })
+    )
+
+    it.live("a follower whose channel is gone leaves by itself, with everything it had; the run stays", () =>
+      Effect.gen(function* () {
+        const { access, host, out, run, runs } = yield* setUp()
+        host.rewrite = (text) => text.replace("\nTICKS_A_HEARTBEAT=15\n", "\nTICKS_A_HEARTBEAT=1\n")
+        const request = runOf("until [ -e /tmp/go ]; do sleep 0.1; done")
+        const fiber = yield* Effect.forkChild(Stream.runDrain(runs.run(access, request)))
+        yield* eventually(Effect.map(out(`ls ${STATE}/runs/c1/follow 2>/dev/null`), (text) => text !== ""))
+        yield* eventually(Effect.map(out(`ls ${STATE}/runs/c1/step-0 2>/dev/null`), (text) => text !== ""))
+        yield* Fiber.interrupt(fiber)
+        yield* eventually(
+          Effect.map(out(`ls ${STATE}/runs/c1/follow; ls ${STATE} | grep incoming`), (text) => text === "")
+        )
+        assert.notStrictEqual(yield* out(DRIVERS), "0")
+        yield* host.sh("touch /tmp/go")
+        assert.isUndefined((yield* run(request)).error)
+        yield* eventually(Effect.map(out(DRIVERS), (count) => count === "0"))
+      })
+    )
+
+    it.live("a step that was killed has failed, and is not taken for interrupted", () =>
+      Effect.gen(function* () {
+        const { run } = yield* setUp()
+        const { error, told } = yield* run(runOf("echo last words >&2; kill -9 $$"))
+        assert.deepStrictEqual(told, ["Attached", "StepStarted 0", "StepEnded 0 137"])
+        assert.deepStrictEqual([error?.reason, error?.exitCode, error?.stderr], ["StepFailed", 137, "last words"])
+      })
+    )
+
+    it.live("only the last words of a talkative step are told, without what terminals obey", () =>
+      Effect.gen(function* () {
+        const { run } = yield* setUp()
+        const { error } = yield* run(
+          runOf(
+            "i=0; while [ $i -lt 3000 ]; do echo \"line $i\"; i=$((i+1)); done >&2; printf '\\033[31mred\\a\\n' >&2; exit 3"
+          )
+        )
+        assert.strictEqual(error?.exitCode, 3)
+        const stderr = error?.stderr ?? ""
+        assert.isAtMost(stderr.length, 2048)
+        assert.match(stderr, /line 2998\nline 2999\n\[31mred$/)
+      })
+    )
+
+    it.live("a step that takes its driver down is started again a bounded number of times, then it has failed", () =>
+      Effect.gen(function* () {
+        const { host, out, run } = yield* setUp()
+        host.rewrite = (text) => text.replace("\nTICK_SECONDS=1\n", "\nTICK_SECONDS=0.1\n")
+        const request = runOf(`echo x >>/tmp/begun; kill -9 $(cut -d ' ' -f 2 ${STATE}/runs/c1/driver); sleep 600`)
+        const first = yield* run(request)
+        assert.deepStrictEqual([first.error?.reason, first.error?.retry], ["DriverFailed", "backoff"])
+        const second = yield* run(request)
+        assert.deepStrictEqual([second.error?.reason, second.error?.exitCode], ["StepFailed", 137])
+        assert.strictEqual(second.told.filter((one) => one === "StepInterrupted 0").length, 5)
+        assert.strictEqual(yield* out("grep -c x /tmp/begun"), "5")
+        assert.strictEqual(yield* out("cat /proc/[0-9]*/cmdline | tr '\\000' ' ' | grep -c '[s]leep 600'"), "0")
+      })
+    )
+
+    it.live("a driver that can't live is given up on, with its last words", () =>
+      Effect.gen(function* () {
+        const { host, run } = yield* setUp()
+        host.rewrite = (text) =>
+          text
+            .replace("\nTICK_SECONDS=1\n", "\nTICK_SECONDS=0.1\n")
+            .replace("\ndrive_run() {\n", "\ndrive_run() {\necho of old age >&2; exit 9\n")
+        const { error } = yield* run(runOf("true"))
+        assert.strictEqual(error?.reason, "DriverFailed")
+        assert.include(error?.message, "of old age")
+      })
+    )
+
+    it.live("an sshd that a step restarted carries its tag, and is neither killed nor a leftover", () =>
+      Effect.gen(function* () {
+        const { clean, out, run } = yield* setUp()
+        const start = ["sshd", "agent"].map(
+          (name) => `cp "$(command -v sleep)" /tmp/${name}; setsid /tmp/${name} 1000 >/dev/null 2>&1 &`
+        )
+        assert.isUndefined((yield* run(runOf(start.join("\n")))).error)
+        const comms = "cat /proc/[0-9]*/comm | grep -x -e sshd -e agent | sort"
+        yield* eventually(Effect.map(out(comms), (text) => text === "agent\nsshd"))
+        assert.isUndefined((yield* clean(cleanOf())).error)
+        assert.strictEqual(yield* out(comms), "sshd")
+      })
+    )
+
+    it.live("nothing but the tombstone is left of us: no file, no process", () =>
+      Effect.gen(function* () {
+        const { clean, out, run } = yield* setUp()
+        const step = `mkdir -p ${SENTINEL.slice(0, SENTINEL.lastIndexOf("/"))}; touch ${SENTINEL}; (trap '' TERM HUP; while :; do sleep 1; done) &`
+        assert.isUndefined((yield* run(runOf(step, { sentinel: true }))).error)
+        assert.isUndefined((yield* clean(cleanOf())).error)
+        assert.strictEqual(yield* out(`find ${STATE} -type f; ls -d /run/cluster-api 2>/dev/null`), `${STATE}/tenancy`)
+        yield* eventually(Effect.map(out(DRIVERS), (count) => count === "0"))
+        assert.include(yield* out(`cat ${STATE}/tenancy`), "state free")
+      })
+    )
+
+    it.live("a directory at the top is never removed, whatever the list says", () =>
+      Effect.gen(function* () {
+        const { clean, out, run } = yield* setUp()
+        assert.isUndefined((yield* run(runOf("mkdir -p /precious; touch /precious/x /gone"))).error)
+        const { error } = yield* clean(cleanOf({ remove: ["/precious", "/gone"] }))
+        assert.deepStrictEqual(error?.leftovers, ["/precious"])
+        assert.strictEqual(yield* out("ls /precious; ls /gone 2>/dev/null"), "x")
+      })
+    )
+
+    it.live("quarantine marks the host, whoever asks next; only its own claim may", () =>
+      Effect.gen(function* () {
+        const { access, clean, run, runs } = yield* setUp()
+        yield* runs.quarantine(access, tenant)
+        yield* runs.quarantine(access, tenant)
+        assert.strictEqual((yield* runs.inspect(access, tenant)).tenancy?.state, "quarantined")
+        assert.strictEqual((yield* run(runOf("true"))).error?.reason, "Quarantined")
+        const other = { ...tenant, claim: "c2", fence: 9 }
+        assert.strictEqual((yield* run(runOf("true", { tenant: other }))).error?.reason, "Quarantined")
+        assert.strictEqual((yield* Effect.flip(runs.quarantine(access, other))).reason, "Quarantined")
+        assert.isUndefined((yield* clean(cleanOf({ tenant: { ...tenant, fence: 2 } }))).error)
+        assert.strictEqual((yield* Effect.flip(runs.quarantine(access, { ...tenant, fence: 2 }))).reason, "Released")
+      })
+    )
+  }
+)

@@ -1,0 +1,100 @@
+/**
+ * Owns `machinist controller` as a child process of a test: the real command line, its log, its metrics, SIGKILL. It dies
+ * with the test that started it.
+ */
+import { type ChildProcess, spawn } from "node:child_process"
+import { createServer } from "node:net"
+import { fileURLToPath } from "node:url"
+import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+
+const MAIN = fileURLToPath(new URL("../../../src/main.ts", import.meta.url))
+/** What the controller logs when every watch has synced and every object has its actor. */
+const RUNS = '"provider runs"'
+/** Lines of its log that are kept for the message of a test that failed. */
+const KEPT_LINES = 400
+
+export interface Controller {
+  /** Ends when it runs; fails when it ended before. */
+  readonly running: Effect.Effect<void, Error>
+  readonly isRunning: () => boolean
+  readonly log: () => ReadonlyArray<string>
+  /** SIGKILL; ends when the process has. */
+  readonly kill: Effect.Effect<void>
+  /** SIGTERM; the exit code. */
+  readonly stop: Effect.Effect<number | undefined>
+  /** The Prometheus text of /metrics. */
+  readonly metrics: Effect.Effect<string, Error>
+}
+
+const freePort = Effect.callback<number>((resume) => {
+  const server = createServer()
+  server.listen(0, "127.0.0.1", () => {
+    const address = server.address()
+    const port = address === null || typeof address === "string" ? 0 : address.port
+    server.close(() => resume(Effect.succeed(port)))
+  })
+})
+
+const ended = (child: ChildProcess): Promise<number | undefined> =>
+  new Promise((resolve) => {
+    if (child.exitCode !== null || child.signalCode !== null) resolve(child.exitCode ?? undefined)
+    else child.once("exit", (code) => resolve(code ?? undefined))
+  })
+
+export const start = (kubeconfig: string, namespace: string): Effect.Effect<Controller, never, Scope.Scope> =>
+  Effect.gen(function* () {
+    const port = yield* freePort
+    const flags = ["--kubeconfig", kubeconfig, "--namespace", namespace, "--json", "--verbosity", "4"]
+    const addresses = ["--health-addr", "0", "--diagnostics-address", `127.0.0.1:${port}`, "--insecure-diagnostics"]
+    const lines: Array<string> = []
+    let runs = false
+    const child = yield* Effect.acquireRelease(
+      Effect.sync(() =>
+        // The kernel ends it when a killed test runner can't.
+        spawn("setpriv", ["--pdeathsig", "KILL", process.execPath, MAIN, "controller", ...flags, ...addresses], {
+          stdio: ["ignore", "pipe", "pipe"]
+        })
+      ),
+      (started) =>
+        Effect.promise(() => {
+          started.kill("SIGKILL")
+          return ended(started)
+        })
+    )
+    for (const stream of [child.stdout, child.stderr]) {
+      let rest = ""
+      stream.setEncoding("utf8").on("data", (text: string) => {
+        const parts = (rest + text).split("\n")
+        rest = parts.pop() ?? ""
+        for (const line of parts) {
+          if (line.includes(RUNS)) runs = true
+          lines.push(line)
+          if (lines.length > KEPT_LINES) lines.shift()
+        }
+      })
+    }
+    const over = () => child.exitCode !== null || child.signalCode !== null
+    const signalled = (signal: NodeJS.Signals) =>
+      Effect.promise(() => {
+        child.kill(signal)
+        return ended(child)
+      })
+    return {
+      isRunning: () => runs && !over(),
+      running: Effect.suspend(() =>
+        over() && !runs ? Effect.die(new Error(`the controller ended:\n${lines.slice(-20).join("\n")}`)) : Effect.void
+      ).pipe(
+        Effect.andThen(Effect.suspend(() => (runs ? Effect.void : Effect.fail(new Error("does not run yet"))))),
+        Effect.retry(Schedule.max([Schedule.spaced("20 millis"), Schedule.recurs(3_000)]))
+      ),
+      log: () => lines,
+      kill: Effect.asVoid(signalled("SIGKILL")),
+      stop: signalled("SIGTERM"),
+      metrics: Effect.tryPromise({
+        try: async () => (await fetch(`http://127.0.0.1:${port}/metrics`)).text(),
+        catch: (cause) => new Error("no metrics", { cause })
+      })
+    }
+  })

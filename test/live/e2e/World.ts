@@ -1,0 +1,191 @@
+/**
+ * Owns the world of the end-to-end suites: a real API server with our CRDs and CAPI's stand-ins, a namespace with a
+ * ready Cluster, a watched copy of its machines and hosts (and how often each was written), and waiting for it to look
+ * in some way. Not the hosts (TestHosts), nor what a test does with all this.
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Result from "effect/Result"
+import * as Schedule from "effect/Schedule"
+import * as Stream from "effect/Stream"
+import { Events, type KubeEvent, Namespaces, Secrets, secretData } from "../../../src/api/Core.ts"
+import type { Kind, KubeObject } from "../../../src/api/Kind.ts"
+import { type PooledRemoteMachine, PooledRemoteMachines } from "../../../src/api/PooledRemoteMachine.ts"
+import { type RemoteMachine, RemoteMachines } from "../../../src/api/RemoteMachine.ts"
+import { workerBootstrap } from "../../../src/domain/BootstrapScript.ts"
+import { renderCloudConfig } from "../../../src/domain/CloudConfig.ts"
+import type { JsonObject, KubeClientShape } from "../../../src/kube/KubeClient.ts"
+import { makeKubeClient } from "../../../src/kube/LiveKubeClient.ts"
+import { type ApiServer, applyCrds, start } from "../apiserver/ApiServer.ts"
+import * as TestHosts from "../hosts/TestHosts.ts"
+import { createCluster, installStandIns } from "./Capi.ts"
+
+export const CLUSTER = "demo"
+export const KEY = "key"
+/** Between two looks at something that is waited for. */
+const LOOK_INTERVAL = "10 millis"
+
+export class Live extends Context.Service<Live, { readonly server: ApiServer; readonly kube: KubeClientShape }>()(
+  "test/live/e2e/Live"
+) {
+  static readonly layer = Layer.effect(
+    Live,
+    Effect.gen(function* () {
+      const server = yield* start
+      const kube = yield* makeKubeClient({ _tag: "Files", path: server.kubeconfigPath })
+      yield* applyCrds(kube)
+      yield* installStandIns(kube)
+      return { server, kube }
+    })
+  )
+}
+
+/** Every change of a kind's objects in a namespace, from before the first one: objects by name, and writes by uid. */
+const follow = Effect.fnUntraced(function* <A extends KubeObject>(
+  kube: KubeClientShape,
+  kind: Kind<A>,
+  namespace: string
+) {
+  const objects = new Map<string, A>()
+  const writes = new Map<string, number>()
+  const { resourceVersion } = yield* kube.list(kind, { namespace })
+  yield* kube.watch(kind, { namespace, resourceVersion }).pipe(
+    Stream.runForEach((event) =>
+      Effect.sync(() => {
+        if (event._tag === "Bookmark") return
+        const { name, uid = "" } = event.object.metadata
+        if (event._tag === "Deleted") objects.delete(name)
+        else objects.set(name, event.object)
+        if (event._tag === "Modified") writes.set(uid, (writes.get(uid) ?? 0) + 1)
+      })
+    ),
+    // A test whose eyes are closed must not go on.
+    Effect.andThen(Effect.die(new Error(`the watch of ${kind.plural} ended`))),
+    Effect.orDie,
+    Effect.forkScoped
+  )
+  return { objects, writes }
+})
+
+export interface View {
+  readonly namespace: string
+  readonly machines: ReadonlyMap<string, RemoteMachine>
+  readonly hosts: ReadonlyMap<string, PooledRemoteMachine>
+  /** Changes seen since creation, by uid. */
+  readonly writes: (object: KubeObject | undefined) => number
+}
+
+let namespaces = 0
+
+/** A namespace of its own for a test, with a Cluster and the hosts' key in it: deleted ones never go away here. */
+export const makeNamespace = Effect.fnUntraced(function* (privateKey: string) {
+  const { kube } = yield* Live
+  const namespace = `e2e-${namespaces++}`
+  yield* kube.create(Namespaces, { metadata: { name: namespace } })
+  yield* createCluster(kube, namespace, CLUSTER)
+  yield* kube.create(Secrets, { metadata: { namespace, name: KEY }, data: secretData({ value: privateKey }) })
+  const machines = yield* follow(kube, RemoteMachines, namespace)
+  const hosts = yield* follow(kube, PooledRemoteMachines, namespace)
+  const view: View = {
+    namespace,
+    machines: machines.objects,
+    hosts: hosts.objects,
+    writes: (object) => {
+      const uid = object?.metadata.uid ?? ""
+      return (machines.writes.get(uid) ?? 0) + (hosts.writes.get(uid) ?? 0)
+    }
+  }
+  return view
+})
+
+export const addHost = (
+  view: View,
+  name: string,
+  host: TestHosts.TestHost,
+  pool = "default",
+  machine: JsonObject = {}
+) =>
+  Effect.flatMap(Live, ({ kube }) =>
+    kube.create(PooledRemoteMachines, {
+      metadata: { namespace: view.namespace, name },
+      spec: { pool, machine: { address: host.address, port: host.port, sshKeyRef: { name: KEY }, ...machine } }
+    })
+  )
+
+/** Polls: what is waited for is seen in watches and in witnesses' files. A test's own timeout bounds it. */
+export const until = (what: string, condition: () => boolean, state: () => string = () => "") =>
+  Effect.sync(condition).pipe(
+    Effect.repeat({ schedule: Schedule.spaced(LOOK_INTERVAL), until: (holds) => holds }),
+    Effect.timeoutOrElse({
+      duration: "120 seconds",
+      orElse: () => Effect.die(new Error(`waited in vain until ${what} ${state()}`))
+    }),
+    Effect.asVoid
+  )
+
+export const isReady = (machine: RemoteMachine | undefined): boolean =>
+  machine?.status?.ready === true && machine.status.initialization?.provisioned === true
+
+export const readyCondition = (view: View, name: string) =>
+  view.machines.get(name)?.status?.conditions?.find((one) => one.type === "Ready")
+
+/** For the message of a wait in vain. */
+export const summary = (view: View): string =>
+  [...view.machines.values()]
+    .map((one) => {
+      const condition = one.status?.conditions?.find(({ type }) => type === "Ready")
+      return `${one.metadata.name}: ${one.status?.phase ?? "?"} ${condition?.reason ?? ""} ${condition?.message ?? ""}`
+    })
+    .join("\n")
+
+export const untilReady = (view: View, names: ReadonlyArray<string>) =>
+  until(
+    `${names.length} machines are Ready`,
+    () => names.every((name) => isReady(view.machines.get(name))),
+    () => summary(view)
+  )
+
+export const eventsOf = (view: View, name: string): Effect.Effect<ReadonlyArray<KubeEvent>, never, Live> =>
+  Effect.flatMap(Live, ({ kube }) =>
+    kube.list(Events, { namespace: view.namespace }).pipe(
+      Effect.map(({ items }) => items.filter((event) => event.involvedObject?.name === name)),
+      Effect.orDie
+    )
+  )
+
+/** What our own bootstrap provider writes for a worker, with a witness before and after k0s, and waits that are short. */
+export const bootstrapData = (
+  machineName: string,
+  more: { readonly pre?: ReadonlyArray<string>; readonly post?: ReadonlyArray<string> } = {}
+): Uint8Array => {
+  const payload = workerBootstrap({
+    machineName,
+    version: "v1.34.2+k0s.0",
+    joinToken: TestHosts.joinToken(),
+    files: [{ path: "/etc/demo/app.conf", content: `for ${machineName}\n`, permissions: "0600" }],
+    preStartCommands: [`witness pre ${machineName}`, ...(more.pre ?? [])],
+    postStartCommands: [...(more.post ?? []), `witness post ${machineName}`],
+    waits: { k0sSeconds: 60, nodeReadySeconds: 30 }
+  })
+  if (Result.isFailure(payload)) throw new Error(payload.failure.message)
+  return renderCloudConfig(payload.success)
+}
+
+/** Whatever is left of k0s, of the bootstrap and of us, by the real file system and process table; empty: clean. */
+export const residue = (host: TestHosts.TestHost) =>
+  Effect.map(
+    TestHosts.execOk(
+      host,
+      [
+        "find / -xdev -iname '*k0s*' -not -path '/usr/local/lib/machinist-test*' -not -path '/etc/machinist-test*' -not -path '/usr/share/*' -not -path '/work/*'",
+        "find /run /tmp /etc/demo /etc/k0smotron -mindepth 1 -not -path '/run/sshd*' -not -path '/run/systemd*' -type f 2>/dev/null",
+        "find /run/cluster-api 2>/dev/null",
+        "find /var/lib/machinist -mindepth 1 -not -path /var/lib/machinist/tenancy",
+        "grep -Ls '^state free$' /var/lib/machinist/tenancy",
+        "grep -lsE 'MACHINIST_(CLAIM|DRIVER|STEP)=' /proc/[0-9]*/environ",
+        "cat /proc/[0-9]*/comm | grep -x k0s || true"
+      ].join("\n")
+    ),
+    (text) => text.split("\n").filter((line) => line !== "")
+  )

@@ -1,0 +1,47 @@
+/**
+ * Holds DESIGN's promises through seeds: whatever fails, crashes or is asked for meanwhile, nothing unsafe ever happens,
+ * and once faults stop everything settles. `SEED=n` replays one and prints its story; `MACHINIST_SEEDS` sets how many.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import { SEEDS, seed, seedOnly, told } from "./seeds.ts"
+
+const BATCH = 20
+
+describe("seeded runs of the whole provider", () => {
+  if (seedOnly !== undefined) {
+    it.live(`seed ${seedOnly}`, () =>
+      Effect.gen(function* () {
+        const report = yield* seed(seedOnly ?? 0)
+        process.stdout.write(`${told(report)}\n`)
+        assert.deepStrictEqual(report.violations, [])
+      })
+    )
+    return
+  }
+  for (let first = 1; first <= SEEDS; first += BATCH) {
+    const last = Math.min(SEEDS, first + BATCH - 1)
+    it.live(`seeds ${first} to ${last}`, () =>
+      Effect.gen(function* () {
+        const failed: Array<string> = []
+        for (let number = first; number <= last; number++) {
+          const { violations } = yield* seed(number)
+          for (const one of violations.slice(0, 3)) failed.push(`SEED=${number}: ${one.checker} at ${one.at}: ${one.what}`)
+        }
+        assert.deepStrictEqual(failed, [])
+      })
+    )
+  }
+
+  it.live("a seed replays exactly", () =>
+    Effect.gen(function* () {
+      for (const number of [3, 7]) {
+        const one = yield* seed(number)
+        const two = yield* seed(number)
+        assert.strictEqual(one.traceHash, two.traceHash)
+        assert.isAbove(one.world.witness.entries().length, 0)
+      }
+      assert.notStrictEqual((yield* seed(3)).traceHash, (yield* seed(4)).traceHash)
+    })
+  )
+})

@@ -1,0 +1,37 @@
+/**
+ * What tests of seeded runs share: a virtual clock and a logger of its own for each seed, and how many there are.
+ */
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import * as References from "effect/References"
+import { TestClock } from "effect/testing"
+import { runSeed, type SeedOptions, type SeedReport } from "../../src/simulation/seeded/Run.ts"
+import { storyOf } from "../../src/simulation/Story.ts"
+
+const numberFrom = (name: string): number | undefined => {
+  const text = process.env[name]
+  return text === undefined || text === "" ? undefined : Number(text)
+}
+
+export const SEEDS = numberFrom("MACHINIST_SEEDS") ?? 200
+export const seedOnly = numberFrom("SEED")
+
+export const seed = (number: number, options: Omit<SeedOptions, "logs"> = {}) =>
+  Effect.suspend(() => {
+    const logs: Array<string> = []
+    const logger = Logger.make<unknown, void>(({ message, logLevel, cause }) => {
+      logs.push(`${logLevel} ${JSON.stringify(message)} ${String(cause)}`)
+    })
+    return runSeed(number, { ...options, logs }).pipe(
+      Effect.provideService(References.MinimumLogLevel, "All"),
+      Effect.provide(Layer.merge(TestClock.layer(), Logger.layer([logger])))
+    )
+  })
+
+export const told = (report: SeedReport): string =>
+  [
+    `seed ${report.seed}: settled after ${report.settledRounds} rounds`,
+    ...storyOf(report.world, report.done),
+    ...report.violations.map(({ checker, at, what }) => `VIOLATION ${checker} at ${at}: ${what}`)
+  ].join("\n")

@@ -160,7 +160,13 @@ export const isUncleanable = (machine: RemoteMachine, run: RunRecord): boolean =
   (machine.spec.customCleanUpCommands ?? []).length === 0 &&
   machine.metadata.annotations?.[Names.REUSE_WITHOUT_CLEANING_ANNOTATION] === undefined
 
-export const cleanRequest = (machine: RemoteMachine, who: Tenant, run: RunRecord, attempt: number): CleanRequest => {
+export const cleanRequest = (
+  machine: RemoteMachine,
+  who: Tenant,
+  run: RunRecord,
+  attempt: number,
+  adopt: boolean
+): CleanRequest => {
   const { steps, remove, verify } = cleaning({
     bootstrap: isK0s(run) ? "k0s" : "other",
     role: run.role,
@@ -180,6 +186,7 @@ export const cleanRequest = (machine: RemoteMachine, who: Tenant, run: RunRecord
     steps: machine.spec.commandsAsScript === true && steps.length > 0 ? [commandsAsScript(steps, "keepGoing")] : steps,
     remove,
     verify,
-    stepTimeoutSeconds: CLEAN_STEP_TIMEOUT_SECONDS
+    stepTimeoutSeconds: CLEAN_STEP_TIMEOUT_SECONDS,
+    ...(adopt ? { adopt: true } : {})
   }
 }

@@ -9,9 +9,10 @@ import * as Random from "effect/Random"
 import * as Stream from "effect/Stream"
 import { machineDataSecretName } from "../api/ClusterApiView.ts"
 import { Secrets } from "../api/Core.ts"
+import * as Names from "../api/Names.ts"
 import { PooledRemoteMachines } from "../api/PooledRemoteMachine.ts"
 import type { RemoteMachine } from "../api/RemoteMachine.ts"
-import { backoffMillis, CLEAN_BACKOFF, CONNECT_BACKOFF } from "../domain/Backoff.ts"
+import { backoffMillis, CLEAN_BACKOFF, CONNECT_BACKOFF, STEP_BACKOFF } from "../domain/Backoff.ts"
 import type { Claim, RunRecord } from "../domain/Claim.ts"
 import { Activity, Event, type Failure } from "../domain/Machine.ts"
 import type { HostError } from "../hosts/HostError.ts"
@@ -21,8 +22,9 @@ import { KubeError } from "../kube/KubeError.ts"
 import * as HostPlan from "./HostPlan.ts"
 import { hostFailure, inputFailure } from "./MachineFailures.ts"
 import type { Surroundings } from "./MachineInputs.ts"
-import { FactsChanged } from "./MachineRecorder.ts"
-import { claimOf, keyOf, runOf } from "./Objects.ts"
+import { ObjectChanged } from "./ObjectRecorder.ts"
+import { annotation, claimOf, keyOf, runOf } from "./Objects.ts"
+import { changeOf } from "./ObjectWatch.ts"
 import type { PoolAllocatorShape } from "./PoolAllocator.ts"
 
 /** What someone may have mended where no watch shows it (on the host) is looked at again after this long, milliseconds. */
@@ -41,7 +43,7 @@ export interface Services {
 }
 
 type Post = (event: Event) => Effect.Effect<void>
-type Acting = Effect.Effect<void, KubeError | FactsChanged>
+type Acting = Effect.Effect<void, KubeError | ObjectChanged>
 
 const noRedaction = (text: string): string => text
 
@@ -68,7 +70,10 @@ export const make = (services: Services) => {
     })
 
   const release = (activity: Extract<Activity, { _tag: "Release" }>, post: Post): Acting =>
-    Effect.andThen(allocator.release(claimant(), activity.claim, activity.leaving), post(Event.Released()))
+    Effect.andThen(
+      allocator.release(claimant(), activity.claim, activity.leaving),
+      post(Event.Released({ leaving: activity.leaving }))
+    )
 
   /** Reads everything and connects; the host stays untouched. */
   const inspect = ({ claim, attempt, wait }: Extract<Activity, { _tag: "Inspect" }>, post: Post): Acting => {
@@ -84,8 +89,8 @@ export const make = (services: Services) => {
         (error) => hostFailure(error, data.redact)
       )
       const { tenancy } = report
-      if (tenancy !== undefined && tenancy.claim !== claim.id && tenancy.state !== "free")
-        return yield* Effect.fail(foreign(machine, tenancy))
+      const held = tenancy !== undefined && tenancy.claim !== claim.id && tenancy.state !== "free"
+      if (held && !mayAdopt(machine)) return yield* Effect.fail(foreign(machine, tenancy))
       const run = HostPlan.runRecord(surroundings, data, Math.max(fence, tenancy?.fence ?? 0) + 1)
       yield* post(Event.Inspected({ attempt, run }))
     })
@@ -94,10 +99,10 @@ export const make = (services: Services) => {
 
   /** One exec: starts the run, or re-attaches to it, and follows it to its end. */
   const run = (activity: Extract<Activity, { _tag: "Run" }>, post: Post): Acting => {
-    const { attempt, stepAttempt, wait } = activity
+    const { attempt, stepAttempt, wait, pace } = activity
     const failed = (failure: Failure) => post(Event.Failed({ attempt, failure }))
     return Effect.gen(function* () {
-      yield* pause(CONNECT_BACKOFF, wait)
+      yield* pause(pace === "step" ? STEP_BACKOFF : CONNECT_BACKOFF, wait)
       const machine = current()
       const surroundings = yield* around()
       const data = yield* HostPlan.bootstrap(kube, machine, surroundings)
@@ -119,25 +124,32 @@ export const make = (services: Services) => {
         Effect.andThen(post(Event.Provisioned({ attempt }))),
         Effect.catch((error) => runError(error, attempt, post, data.redact))
       )
-    }).pipe(Effect.catch((error) => (error instanceof FactsChanged ? Effect.fail(error) : failed(error))))
+    }).pipe(Effect.catch((error) => (error instanceof ObjectChanged ? Effect.fail(error) : failed(error))))
   }
 
   const runError = (error: HostError, attempt: number, post: Post, redact: (text: string) => string) => {
     switch (error.reason) {
       // Someone acts for this claim with a newer fence: what this life knows is out of date.
       case "StaleFence":
-        return Effect.fail(new FactsChanged({ machine: keyOf(current()) }))
+        return Effect.fail(new ObjectChanged({ object: keyOf(current()) }))
       case "DataChanged":
       case "JournalLost":
       case "Released":
         return post(Event.JournalUnusable({ attempt, message: redact(error.message) }))
+      case "ForeignTenant":
+      case "Quarantined":
+        return post(
+          mayAdopt(current())
+            ? Event.JournalUnusable({ attempt, message: ADOPTING })
+            : Event.Failed({ attempt, failure: hostFailure(error, redact) })
+        )
       default:
         return post(Event.Failed({ attempt, failure: hostFailure(error, redact) }))
     }
   }
 
   const clean = (activity: Extract<Activity, { _tag: "Clean" }>, post: Post): Acting => {
-    const { claim, attempt, wait, next } = activity
+    const { claim, attempt, tries, wait, next } = activity
     return Effect.gen(function* () {
       yield* pause(CLEAN_BACKOFF, wait)
       const machine = current()
@@ -146,20 +158,22 @@ export const make = (services: Services) => {
         return yield* post(Event.Uncleanable({ attempt, failure: uncleanable(machine, activity.run) }))
       const access = yield* HostPlan.access(kube, machine)
       const who = HostPlan.tenant(machine, claim, activity.run.fence, yield* around())
-      yield* hosts.clean(access, HostPlan.cleanRequest(machine, who, activity.run, attempt)).pipe(
-        Stream.runDrain,
-        Effect.andThen(post(Event.Cleaned({ attempt }))),
-        Effect.catch((error) => {
-          // The host's own record is the last authority: another tenant could only come once ours was gone.
-          if (error.reason === "Released" || (error.reason === "ForeignTenant" && next === "release"))
-            return post(Event.Cleaned({ attempt }))
-          if (error.reason === "StaleFence") return Effect.fail(new FactsChanged({ machine: keyOf(machine) }))
-          return post(Event.Failed({ attempt, failure: hostFailure(error, noRedaction) }))
-        })
-      )
+      yield* hosts
+        .clean(access, HostPlan.cleanRequest(machine, who, activity.run, tries, next === "rerun" && mayAdopt(machine)))
+        .pipe(
+          Stream.runDrain,
+          Effect.andThen(post(Event.Cleaned({ attempt }))),
+          Effect.catch((error) => {
+            // The host's own record is the last authority: another tenant could only come once ours was gone.
+            if (error.reason === "Released" || (error.reason === "ForeignTenant" && next === "release"))
+              return post(Event.Cleaned({ attempt }))
+            if (error.reason === "StaleFence") return Effect.fail(new ObjectChanged({ object: keyOf(machine) }))
+            return post(Event.Failed({ attempt, failure: hostFailure(error, noRedaction) }))
+          })
+        )
     }).pipe(
       Effect.catch((error) =>
-        error instanceof FactsChanged || error instanceof KubeError
+        error instanceof ObjectChanged || error instanceof KubeError
           ? Effect.fail(error)
           : post(Event.Failed({ attempt, failure: error }))
       )
@@ -191,7 +205,7 @@ export const make = (services: Services) => {
       // A host outside pools has nobody else to remember it; one that can't be reached can't be told.
       yield* tell.pipe(Effect.timeout(QUARANTINE_MILLIS), Effect.ignore)
       yield* allocator.quarantine(claimant(), claim, reason)
-      yield* post(Event.Released())
+      yield* post(Event.Released({ leaving: "deleted" }))
     })
 
   /** Ends when a Secret that the machine needs is another one than now, or it is time to look at the host again. */
@@ -202,7 +216,7 @@ export const make = (services: Services) => {
       const names = [machine.spec.sshKeyRef?.name, owner === undefined ? undefined : machineDataSecretName(owner)]
       const watches = names
         .filter((name) => name !== undefined && name !== "")
-        .map((name) => changeOf(kube, machine.metadata.namespace ?? "", name ?? ""))
+        .map((name) => changeOf(kube, Secrets, machine.metadata.namespace ?? "", name ?? ""))
       const timer = recheck ? Effect.sleep(RECHECK_MILLIS) : Effect.never
       yield* Effect.raceAllFirst([timer, ...watches])
       yield* post(Event.InputsChanged())
@@ -223,11 +237,18 @@ export const make = (services: Services) => {
 const OTHER_DATA =
   "The bootstrap data is not what this host was being provisioned with: the host is cleaned, then provisioned anew."
 
+const ADOPTING =
+  "The host is another tenant's, or quarantined, and this machine may adopt it: the host is cleaned, then provisioned."
+
+/** A person said that whoever held the host has no right to it any more. */
+const mayAdopt = (machine: RemoteMachine): boolean => annotation(machine, Names.ADOPT_FOREIGN_ANNOTATION) !== undefined
+
 const foreign = (machine: RemoteMachine, tenancy: { readonly machine: string; readonly claim: string }): Failure => ({
   reason: "ForeignTenant",
   message:
     `Host ${machine.spec.address ?? ""} of ${keyOf(machine)} already serves RemoteMachine ${tenancy.machine} (claim ${tenancy.claim}), ` +
-    "perhaps of another management cluster. Delete that machine, or use another host.",
+    "perhaps of another management cluster. Delete that machine, use another host, or, if that tenant is no more, " +
+    `annotate this RemoteMachine with ${Names.ADOPT_FOREIGN_ANNOTATION}: the host is then cleaned first.`,
   retry: "waitForChange"
 })
 
@@ -237,19 +258,3 @@ const uncleanable = (machine: RemoteMachine, run: RunRecord): Failure =>
     `${keyOf(machine)} was bootstrapped by ${run.bootstrapKind}: only its users know how to clean that. ` +
       "Give spec.customCleanUpCommands."
   )
-
-/** One Secret, watched by name: ends with its first change. Its absence now is what a creation changes. */
-const changeOf = (kube: KubeClientShape, namespace: string, name: string): Effect.Effect<void> => {
-  const fieldSelector = `metadata.name=${name}`
-  const once = Effect.gen(function* () {
-    const { resourceVersion } = yield* kube.list(Secrets, { namespace, fieldSelector })
-    return yield* kube.watch(Secrets, { namespace, fieldSelector, resourceVersion }).pipe(
-      Stream.filter((event) => event._tag !== "Bookmark"),
-      Stream.runHead
-    )
-  })
-  const loop: Effect.Effect<void> = Effect.flatMap(Effect.exit(once), (exit) =>
-    exit._tag === "Success" && exit.value._tag === "Some" ? Effect.void : Effect.andThen(Effect.sleep(5_000), loop)
-  )
-  return loop
-}

@@ -1,6 +1,6 @@
 /**
  * Owns the life of one RemoteMachine's actor: recover from the object as it stands, then the one loop of
- * runtime/Actor with domain/Machine's decisions, MachineRecorder's writes and MachineActivities' deeds. Supervised:
+ * runtime/Actor with domain/Machine's decisions, ObjectRecorder's writes and MachineActivities' deeds. Supervised:
  * a life that ends badly is followed by another, which recovers anew.
  */
 import * as Effect from "effect/Effect"
@@ -17,7 +17,8 @@ import { supervise } from "../runtime/Supervisor.ts"
 import { EventRecorder } from "./EventRecorder.ts"
 import * as Activities from "./MachineActivities.ts"
 import { GONE, observe, type Surroundings } from "./MachineInputs.ts"
-import * as Recorder from "./MachineRecorder.ts"
+import { recording } from "./MachineRecording.ts"
+import * as Recorder from "./ObjectRecorder.ts"
 import { PoolAllocator } from "./PoolAllocator.ts"
 
 /** What the provider's watches tell a machine's actor: the object (undefined: gone); also when only its surroundings changed. */
@@ -46,7 +47,7 @@ export const life = (options: Options, mailbox: Mailbox<Sighting | Machine.Event
   supervise(
     `RemoteMachine ${options.namespace}/${options.name}`,
     Effect.scoped(oneLife(options, mailbox)),
-    (error) => error._tag === "FactsChanged" || error instanceof KubeError
+    (error) => error._tag === "ObjectChanged" || error instanceof KubeError
   )
 
 const oneLife = Effect.fnUntraced(function* (options: Options, mailbox: Mailbox<Sighting | Machine.Event>) {
@@ -65,7 +66,7 @@ const oneLife = Effect.fnUntraced(function* (options: Options, mailbox: Mailbox<
     )
   )
   if (first === undefined || first.metadata.uid !== uid) return
-  const recorder = yield* Recorder.make(kube, first)
+  const recorder = yield* Recorder.make(kube, first, recording)
   const initial = recover(observe(first, yield* options.around(first)))
 
   const perform = Activities.make({

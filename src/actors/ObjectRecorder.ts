@@ -84,6 +84,10 @@ export const make = Effect.fnUntraced(function* <A extends KubeObject, State>(
   /** Our own two writers must not make each other lose. */
   const one = yield* Semaphore.make(1)
   const wake = yield* Queue.sliding<"now" | "soon">(1)
+  /** "soon" never takes the place of a "now" that is still waiting. */
+  const show = (when: "now" | "soon"): void => {
+    if (when === "now" || Queue.sizeUnsafe(wake) === 0) Queue.offerUnsafe(wake, when)
+  }
 
   const take = (newer: A): void => {
     if (newer.metadata.uid !== object.metadata.uid) return
@@ -93,8 +97,7 @@ export const make = Effect.fnUntraced(function* <A extends KubeObject, State>(
   const seen = (newer: A): void => {
     take(newer)
     // Level-triggered: a status that someone else emptied or edited, or of an older generation, is written again.
-    if (wanted !== undefined && recording.statusPatch(object, wanted, EPOCH) !== undefined)
-      Queue.offerUnsafe(wake, "soon")
+    if (wanted !== undefined && recording.statusPatch(object, wanted, EPOCH) !== undefined) show("soon")
   }
 
   const writeDurable = (state: State, left: number): Effect.Effect<void, KubeError | ObjectChanged> =>
@@ -146,7 +149,7 @@ export const make = Effect.fnUntraced(function* <A extends KubeObject, State>(
       if (exit._tag === "Failure") {
         yield* Effect.logDebug("status not written", { object: keyOf(object), cause: exit.cause })
         yield* Effect.sleep(backoffMillis(API_BACKOFF, failures, yield* Random.next))
-        yield* Queue.offer(wake, "now")
+        show("now")
       }
     }
   })
@@ -166,7 +169,7 @@ export const make = Effect.fnUntraced(function* <A extends KubeObject, State>(
         if (recording.isFinal(next)) return
         const before = wanted === undefined ? undefined : previous
         wanted = next
-        yield* Queue.offer(wake, recording.isProgress(before, next) ? "soon" : "now")
+        show(recording.isProgress(before, next) ? "soon" : "now")
       })
   } satisfies ObjectRecorder<A, State>
 })

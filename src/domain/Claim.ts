@@ -40,6 +40,8 @@ export const RunRecord = Schema.Struct({
   /** Absent: k0s' default, /var/lib/k0s. */
   dataDir: Schema.optionalKey(Schema.String),
   role: Role,
+  /** Which try of a failing step this is; absent: the first. The host runs a failed step again only for a greater one. */
+  stepAttempt: Schema.optionalKey(Schema.Int),
   /** The bootstrap fetched the k0s binary, so cleaning takes it away. */
   downloadedK0s: Schema.optionalKey(Schema.Boolean),
   /** Where the join token file was put, so that cleaning can see that it is gone. */

@@ -3,16 +3,17 @@
  * objects: the crash-point table of DESIGN, "Claims". Only metadata and spec are believed, never status. Pure.
  */
 import type { Claim, RunRecord } from "./Claim.ts"
-import { cleaning, type Observed, Phase, provisioning, type State } from "./Machine.ts"
+import { claimed, cleaning, type Observed, Phase, provisioning, type State } from "./MachineState.ts"
 
 /** After a restart, a move or a conflict: only metadata and spec are believed, never status. */
 export const recover = (observed: Observed): State => ({
   phase: observed.exists ? recoverPhase(observed) : Phase.Deleted(),
+  attempt: 1,
   halted: observed.halted,
   inputs: observed.inputs
 })
 
-const recoverPhase = (observed: Observed): Phase => {
+export const recoverPhase = (observed: Observed): Phase => {
   const { claim, run, deleting, providerID, populated } = observed
   if (deleting && !observed.finalizer && claim === undefined) return Phase.Deleted()
   if (providerID !== undefined || run?.touched === true) {
@@ -23,8 +24,29 @@ const recoverPhase = (observed: Observed): Phase => {
   }
   if (deleting) return Phase.Pending({ waiting: [], deleting: true })
   if (claim !== undefined && (populated || claim.host === ""))
-    return Phase.Claimed({ claim, attempt: 1, failure: undefined, leaving: "no" })
+    return claimed(claim)
   return Phase.Pending({ waiting: observed.waiting, deleting: false })
+}
+
+/**
+ * Whether what is written on the object rules out what this life believes: two leaders may act on one machine for a
+ * while, and the later one's claim or release is the one that counts. A claim that is merely absent says nothing about a
+ * touched host (someone may have taken the annotation away), and neither does one while we are giving it back ourselves.
+ */
+export const contradicts = (phase: Phase, observed: Pick<Observed, "claim" | "populated">): boolean => {
+  const { claim, populated } = observed
+  switch (phase._tag) {
+    case "Claimed":
+      if (phase.leaving !== "no") return claim !== undefined && claim.id !== phase.claim.id
+      return claim?.id !== phase.claim.id || !(populated || claim.host === "")
+    case "Provisioning":
+    case "Ready":
+    case "Cleaning":
+      return claim !== undefined && claim.id !== phase.claim.id
+    case "Pending":
+    case "Deleted":
+      return false
+  }
 }
 
 /** A machine that k0smotron made ready has a providerID and no annotations: its host is kept, and cleaned one day. */

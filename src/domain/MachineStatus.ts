@@ -1,7 +1,7 @@
 /**
  * Owns how a RemoteMachine's state looks to people and to Cluster API: the status fields and conditions of contract
  * v1beta1 and v1beta2 (CONTRACT section 1), and the durable facts a state wants written in metadata and spec.
- * Pure; when it is written is MachineRecorder.ts's.
+ * Pure; when it is written is the actor's.
  */
 import type { RunRecord } from "./Claim.ts"
 import type { ConditionInput } from "./Conditions.ts"
@@ -34,7 +34,11 @@ export const durable = (state: State, place: Place | undefined): Durable => {
     case "Deleted":
       return { blockMove: false }
     case "Provisioning":
-      return { run: phase.run, blockMove: true }
+      return {
+        // So that the next leader asks for the same try again, and a person's retry is not taken for an old one.
+        run: phase.stepAttempt === 1 ? phase.run : { ...phase.run, stepAttempt: phase.stepAttempt },
+        blockMove: true
+      }
     case "Ready":
       return place === undefined ? { blockMove: false } : { providerID: providerIDOf(place), blockMove: false }
     case "Cleaning":

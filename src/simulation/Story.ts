@@ -48,19 +48,19 @@ export const stateText = ({ state }: Pick<Entered, "state">): string => {
     case "Claimed": {
       const leaving = phase.leaving === "no" ? "" : `, leaves: ${phase.leaving}`
       const failed = phase.failure === undefined ? "" : `, ${phase.failure.reason}`
-      return `Claimed ${phase.claim.host === "" ? "its own host" : phase.claim.host} (claim ${short(phase.claim.id)}), attempt ${phase.attempt}${failed}${leaving}${stop}`
+      return `Claimed ${phase.claim.host === "" ? "its own host" : phase.claim.host} (claim ${short(phase.claim.id)})${phase.failures > 0 ? `, ${phase.failures} failures` : ""}${failed}${leaving}${stop}`
     }
     case "Provisioning": {
       const step = phase.progress === undefined ? "" : `, step ${phase.progress.step}/${phase.progress.of}`
       const failed = phase.failure === undefined ? "" : `, ${phase.failure.reason}${phase.failure.retry === "backoff" ? "" : " (waits for a change)"}`
       const work = phase.work === "clean" ? ", cleans first" : ""
-      return `Provisioning, fence ${phase.run.fence}, attempt ${phase.attempt}, try ${phase.stepAttempt}${step}${failed}${work}${stop}`
+      return `Provisioning, fence ${phase.run.fence}, try ${phase.stepAttempt}${step}${failed}${work}${stop}`
     }
     case "Ready":
       return `Ready${stop}`
     case "Cleaning": {
       const failed = phase.failure === undefined ? "" : `, ${phase.failure.reason}`
-      return `Cleaning (${phase.work}), attempt ${phase.attempt}${failed}${stop}`
+      return `Cleaning (${phase.work}), try ${phase.tries}${failed}${stop}`
     }
     case "Deleted":
       return "Deleted"

@@ -19,6 +19,7 @@ import {
   KEY,
   Live,
   makeNamespace,
+  pristine,
   residue,
   summary,
   until,
@@ -158,6 +159,7 @@ describe.skipIf(!available || TestHosts.unavailable !== undefined)("machinist co
         const { kube } = yield* Live
         const hosts = yield* TestHosts.light(POOLED + FIXED)
         const view = yield* makeNamespace(hosts[0]?.privateKey ?? "")
+        const disks = hosts.map(pristine)
         const pooled = hosts.slice(0, POOLED)
         yield* Effect.forEach(pooled, (host, index) => addHost(view, `h${index}`, host), { concurrency: 8 })
         /** One of them by sudo, one all in one script. */
@@ -216,7 +218,9 @@ describe.skipIf(!available || TestHosts.unavailable !== undefined)("machinist co
 
         assert.strictEqual(lives.killed.length, KILLS, lives.killed.join(", "))
         for (const host of hosts) assertCleanTenancies(host, 2)
-        const left = yield* Effect.forEach(hosts, residue, { concurrency: 4 })
+        const left = yield* Effect.forEach(hosts, (host, index) => residue(host, disks[index] ?? new Set()), {
+          concurrency: 4
+        })
         assert.deepStrictEqual(left.flat(), [])
         assert.strictEqual(yield* lives.stop, 0)
       }).pipe(Effect.scoped)

@@ -40,7 +40,6 @@ const notFound = (template: Reference): KubeError =>
     message: `${template.kind} ${template.namespace}/${template.name} to clone from is not there`
   })
 
-/** One that is there already, by the same name and of the same owner, is the one: an earlier try got that far. */
 export const clone = Effect.fnUntraced(function* (core: Core, input: CloneInput): Effect.fn.Return<Cloned, KubeError> {
   const { owner, template } = input
   const { object: source } = yield* core.foreign.get(template)

@@ -91,7 +91,9 @@ const connection = (core: Core, cluster: Raw): Effect.Effect<boolean> =>
     Effect.andThen(core.nodes.current(keyOf(cluster))),
     Effect.map((nodes) => nodes !== undefined),
     // A workload cluster that can't be reached holds nothing else up.
-    Effect.catch((error) => Effect.as(Effect.logDebug("no way into the workload cluster", { error: error.message }), false))
+    Effect.catch((error) =>
+      Effect.as(Effect.logDebug("no way into the workload cluster", { error: error.message }), false)
+    )
   )
 
 /** Of the infrastructure, else of the control plane; only while the Cluster has none of its own. */
@@ -126,12 +128,20 @@ interface Deletion {
 const waiting = (reason: string, message: string): Deletion => ({ reason, message, done: false })
 
 const named = (title: string, objects: ReadonlyArray<Raw>): ReadonlyArray<string> =>
-  objects.length === 0 ? [] : [`* ${title}: ${objects.map((one) => one.metadata.name).sort().join(", ")}`]
+  objects.length === 0
+    ? []
+    : [
+        `* ${title}: ${objects
+          .map((one) => one.metadata.name)
+          .sort()
+          .join(", ")}`
+      ]
 
 const deleteOwned = (cluster: Raw, tracked: Tracked, objects: ReadonlyArray<Raw>) =>
   Effect.forEach(
     objects.filter(
-      (object) => !isDeleting(object) && object.metadata.ownerReferences?.some((one) => one.uid === cluster.metadata.uid)
+      (object) =>
+        !isDeleting(object) && object.metadata.ownerReferences?.some((one) => one.uid === cluster.metadata.uid)
     ),
     tracked.remove,
     { discard: true }
@@ -183,7 +193,8 @@ const objectCondition = (
   reached: boolean,
   title: { readonly yes: string; readonly no: string; readonly field: string }
 ): ConditionInput => {
-  if (reference === undefined) return { type, status: reached ? "True" : "Unknown", reason: reached ? title.yes : title.no }
+  if (reference === undefined)
+    return { type, status: reached ? "True" : "Unknown", reason: reached ? title.yes : title.no }
   const { kind } = reference
   if (object !== undefined)
     return View.mirrored(object, from, type, {
@@ -192,7 +203,9 @@ const objectCondition = (
       message: reached ? "" : `${kind} ${title.field} is false`
     })
   if (!reached) return { type, status: "False", reason: "DoesNotExist", message: `${kind} does not exist` }
-  const message = isDeleting(cluster) ? `${kind} has been deleted` : `${kind} has been deleted while the Cluster still exists`
+  const message = isDeleting(cluster)
+    ? `${kind} has been deleted`
+    : `${kind} has been deleted while the Cluster still exists`
   return { type, status: "False", reason: "Deleted", message }
 }
 
@@ -213,7 +226,12 @@ const conditionsFor = (cluster: Raw, facts: Facts, deletion: Deletion | undefine
       : { type: "Deleting", status: "True", reason: deletion.reason, message: deletion.message },
     connected
       ? { type: "RemoteConnectionProbe", status: "True", reason: "ProbeSucceeded" }
-      : { type: "RemoteConnectionProbe", status: "False", reason: "ProbeFailed", message: "Remote connection not established yet" },
+      : {
+          type: "RemoteConnectionProbe",
+          status: "False",
+          reason: "ProbeFailed",
+          message: "Remote connection not established yet"
+        },
     objectCondition(cluster, facts.infrastructure, "InfrastructureReady", "Ready", provisioned, {
       yes: "Ready",
       no: "NotReady",
@@ -230,8 +248,17 @@ const conditionsFor = (cluster: Raw, facts: Facts, deletion: Deletion | undefine
     ...parts,
     initialized
       ? { type: "ControlPlaneInitialized", status: "True", reason: "Initialized" }
-      : { type: "ControlPlaneInitialized", status: "False", reason: "NotInitialized", message: "Control plane not yet initialized" },
-    View.summary("Available", parts, ["Deleting"], { all: "Available", no: "NotAvailable", unknown: "AvailableUnknown" }),
+      : {
+          type: "ControlPlaneInitialized",
+          status: "False",
+          reason: "NotInitialized",
+          message: "Control plane not yet initialized"
+        },
+    View.summary("Available", parts, ["Deleting"], {
+      all: "Available",
+      no: "NotAvailable",
+      unknown: "AvailableUnknown"
+    }),
     View.pausedCondition(cluster, undefined, Names.PAUSED_ANNOTATION)
   ]
 }
@@ -291,9 +318,15 @@ export const reconcile = Effect.fnUntraced(function* (core: Core, key: string): 
   if (yield* heldByPause(core.clusters, cluster, cluster)) return undefined
   const facts = yield* observe(core, cluster)
   const endpoint = endpointFrom(cluster, facts)
-  if (endpoint !== undefined) cluster = yield* core.clusters.patch(cluster, { spec: { controlPlaneEndpoint: endpoint } })
+  if (endpoint !== undefined)
+    cluster = yield* core.clusters.patch(cluster, { spec: { controlPlaneEndpoint: endpoint } })
   const deletion = isDeleting(cluster) ? yield* reconcileDelete(core, cluster, facts) : undefined
-  cluster = yield* writeStatus(core.clusters, cluster, statusFields(cluster, facts), conditionsFor(cluster, facts, deletion))
+  cluster = yield* writeStatus(
+    core.clusters,
+    cluster,
+    statusFields(cluster, facts),
+    conditionsFor(cluster, facts, deletion)
+  )
   if (deletion?.done === true) {
     yield* core.clusters.patch(cluster, { metadata: { finalizers: withoutFinalizer(cluster, CLUSTER_FINALIZER) } })
     return undefined

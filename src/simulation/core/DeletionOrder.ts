@@ -40,7 +40,12 @@ const priority = (order: Order, machine: Raw, nowMillis: number): number => {
 }
 
 /** The first `count` to go, those already going included. */
-export const toDelete = (set: Raw, machines: ReadonlyArray<Raw>, count: number, nowMillis: number): ReadonlyArray<Raw> => {
+export const toDelete = (
+  set: Raw,
+  machines: ReadonlyArray<Raw>,
+  count: number,
+  nowMillis: number
+): ReadonlyArray<Raw> => {
   const order = orderOf(set)
   return machines
     .map((machine) => ({ machine, priority: priority(order, machine, nowMillis) }))

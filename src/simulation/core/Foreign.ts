@@ -4,6 +4,7 @@
  * from such an object (View.ts).
  */
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
@@ -99,10 +100,7 @@ export const make = Effect.fnUntraced(function* (
       [KIND_INDEX]: (crd) => [kindKey(stringAt(crd.spec, "group") ?? "", stringAt(crd.spec, "names", "kind") ?? "")]
     }
   }).pipe(Effect.provideService(KubeClient, kube))
-  const trackers = new Map<
-    string,
-    { readonly tracked: Tracked; readonly id: string; readonly scope: Scope.Closeable }
-  >()
+  const trackers = new Map<string, Tracker>()
   const lock = yield* Semaphore.make(1)
 
   const describe = Effect.fnUntraced(function* (reference: Reference) {

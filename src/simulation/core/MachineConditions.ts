@@ -38,7 +38,9 @@ const external = (machine: Raw, { object, reference }: External, wording: Wordin
       message: reached ? "" : `${kind} ${field} is false`
     })
   if (!reached) return { type, status: "False", reason: "DoesNotExist", message: `${kind} does not exist` }
-  const message = isDeleting(machine) ? `${kind} has been deleted` : `${kind} has been deleted while the Machine still exists`
+  const message = isDeleting(machine)
+    ? `${kind} has been deleted`
+    : `${kind} has been deleted while the Machine still exists`
   return { type, status: "False", reason: "Deleted", message }
 }
 
@@ -48,7 +50,9 @@ const bootstrapReady = ({ bootstrap, machine }: Scene): ConditionInput => {
   return external(machine, bootstrap, {
     type,
     field: "status.initialization.dataSecretCreated",
-    reached: View.machineDataCreated(machine) || View.nonEmpty(String(jsonAt(machine.spec, ["bootstrap", "dataSecretName"]) ?? "")) !== undefined
+    reached:
+      View.machineDataCreated(machine) ||
+      View.nonEmpty(String(jsonAt(machine.spec, ["bootstrap", "dataSecretName"]) ?? "")) !== undefined
   })
 }
 
@@ -64,16 +68,28 @@ const PRESSURES = ["MemoryPressure", "DiskPressure", "PIDPressure"] as const
 const both = (status: ConditionInput["status"], reason: string, message: string): ReadonlyArray<ConditionInput> =>
   ["NodeReady", "NodeHealthy"].map((type) => ({ type, status, reason, message }))
 
-const nodeConditions = ({ cluster, connected, infrastructure, machine, node }: Scene): ReadonlyArray<ConditionInput> => {
+const nodeConditions = ({
+  cluster,
+  connected,
+  infrastructure,
+  machine,
+  node
+}: Scene): ReadonlyArray<ConditionInput> => {
   if (!View.clusterProvisioned(cluster))
-    return both("Unknown", "InspectionFailed", "Waiting for Cluster status.initialization.infrastructureProvisioned to be true")
+    return both(
+      "Unknown",
+      "InspectionFailed",
+      "Waiting for Cluster status.initialization.infrastructureProvisioned to be true"
+    )
   if (!View.clusterInitialized(cluster))
     return both("Unknown", "InspectionFailed", "Waiting for Cluster control plane to be initialized")
   if (!connected) return both("Unknown", "ConnectionDown", "Remote connection not established yet")
   if (node !== undefined) return ofNode(node)
   const name = View.nodeNameOf(machine)
   if (name !== undefined) {
-    const message = isDeleting(machine) ? `Node ${name} has been deleted` : `Node ${name} has been deleted while the Machine still exists`
+    const message = isDeleting(machine)
+      ? `Node ${name} has been deleted`
+      : `Node ${name} has been deleted while the Machine still exists`
     return both("False", "NodeDeleted", message)
   }
   if (isDeleting(machine)) return both("Unknown", "NodeDoesNotExist", "Node does not exist")
@@ -108,7 +124,14 @@ const upToDate = ({ outdated }: Scene): ReadonlyArray<ConditionInput> => {
   if (outdated === undefined) return []
   return outdated.length === 0
     ? [{ type: "UpToDate", status: "True", reason: "UpToDate" }]
-    : [{ type: "UpToDate", status: "False", reason: "NotUpToDate", message: outdated.map((one) => `* ${one}`).join("\n") }]
+    : [
+        {
+          type: "UpToDate",
+          status: "False",
+          reason: "NotUpToDate",
+          message: outdated.map((one) => `* ${one}`).join("\n")
+        }
+      ]
 }
 
 export interface MachineConditions {
@@ -141,7 +164,12 @@ export const conditionsFor = (scene: Scene, deletion: Deletion | undefined, nowM
       : { type: "Deleting", status: "True", reason: deletion.reason, message: deletion.message }
   const nodes = nodeConditions(scene)
   const [, healthy] = nodes
-  const parts = [deleting, bootstrapReady(scene), infrastructureReady(scene), ...(healthy === undefined ? [] : [healthy])]
+  const parts = [
+    deleting,
+    bootstrapReady(scene),
+    infrastructureReady(scene),
+    ...(healthy === undefined ? [] : [healthy])
+  ]
   const ready = View.summary("Ready", parts, ["Deleting"], { all: "Ready", no: "NotReady", unknown: "ReadyUnknown" })
   const { condition, inMillis } = available(machine, ready, nowMillis)
   return {

@@ -10,14 +10,33 @@ import * as Names from "../../api/Names.ts"
 import type { Json, JsonObject } from "../../kube/KubeClient.ts"
 import type { KubeError } from "../../kube/KubeError.ts"
 import { jsonAt, objectAt, stringAt } from "../apiserver/Json.ts"
-import { clusterOf, type Core, ensureFinalizer, ensureOwned, heldByPause, LOOK_AGAIN_MILLIS, writeStatus } from "./Core.ts"
+import {
+  type Core,
+  clusterOf,
+  ensureFinalizer,
+  ensureOwned,
+  heldByPause,
+  LOOK_AGAIN_MILLIS,
+  writeStatus
+} from "./Core.ts"
 import type { Contract, Reference } from "./Foreign.ts"
 import { conditionsFor, phaseOf } from "./MachineConditions.ts"
 import { deleteMachine } from "./MachineDeletion.ts"
 import { nodeOf, syncNode } from "./MachineNode.ts"
 import { MACHINE_FINALIZER, SET_NAME_LABEL } from "./Names.ts"
+import {
+  controllerOf,
+  hasFinalizer,
+  hasOwnerOfKind,
+  isDeleting,
+  isOwner,
+  ownerJson,
+  type Raw,
+  refOfKey,
+  withOwner,
+  withoutFinalizer
+} from "./Raw.ts"
 import * as Rollout from "./Rollout.ts"
-import { controllerOf, hasFinalizer, hasOwnerOfKind, isDeleting, isOwner, ownerJson, type Raw, refOfKey, withoutFinalizer, withOwner } from "./Raw.ts"
 import type { Tracked } from "./Tracked.ts"
 import * as View from "./View.ts"
 import type { Again } from "./WorkQueue.ts"
@@ -143,7 +162,8 @@ const statusFields = (scene: Scene, provisioned: Provisioned | undefined): JsonO
   // Data that a person gave, without a config, is not "created".
   const hasData =
     View.machineDataCreated(machine) ||
-    (bootstrap.object !== undefined && View.nonEmpty(stringAt(machine.spec, "bootstrap", "dataSecretName")) !== undefined)
+    (bootstrap.object !== undefined &&
+      View.nonEmpty(stringAt(machine.spec, "bootstrap", "dataSecretName")) !== undefined)
   const isProvisioned = provisioned !== undefined || View.machineProvisioned(machine)
   const nodeName = View.nodeNameOf(machine) ?? node?.metadata.name
   const common: JsonObject = {
@@ -219,4 +239,3 @@ export const reconcile = Effect.fnUntraced(function* (core: Core, key: string): 
   }
   return availableInMillis ?? deletion?.again ?? again(scene)
 })
-

@@ -74,7 +74,10 @@ const removeNode = Effect.fnUntraced(function* (
 ): Effect.fn.Return<Deletion | undefined, KubeError> {
   const nodes = yield* core.nodes.current(keyOf(cluster))
   if (nodes === undefined) {
-    return { ...waiting("DeletingNode", "Error deleting Node, the workload cluster can't be reached"), again: LOOK_AGAIN_MILLIS }
+    return {
+      ...waiting("DeletingNode", "Error deleting Node, the workload cluster can't be reached"),
+      again: LOOK_AGAIN_MILLIS
+    }
   }
   const name = View.nodeNameOf(machine)
   const found = node ?? (name === undefined ? undefined : yield* nodes.get({ name }))
@@ -82,7 +85,10 @@ const removeNode = Effect.fnUntraced(function* (
   return undefined
 })
 
-export const deleteMachine = Effect.fnUntraced(function* (core: Core, scene: Scene): Effect.fn.Return<Deletion, KubeError> {
+export const deleteMachine = Effect.fnUntraced(function* (
+  core: Core,
+  scene: Scene
+): Effect.fn.Return<Deletion, KubeError> {
   const { machine } = scene
   const nodeToo = yield* mayDeleteNode(core, scene)
   if (nodeToo) {

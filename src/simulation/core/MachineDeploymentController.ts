@@ -11,7 +11,7 @@ import type { JsonObject } from "../../kube/KubeClient.ts"
 import type { KubeError } from "../../kube/KubeError.ts"
 import { jsonAt, objectAt, stringAt } from "../apiserver/Json.ts"
 import { ownTemplate } from "./Clone.ts"
-import { clusterOf, type Core, ensureFinalizer, heldByPause, INDEX, LOOK_AGAIN_MILLIS, writeStatus } from "./Core.ts"
+import { type Core, clusterOf, ensureFinalizer, heldByPause, INDEX, LOOK_AGAIN_MILLIS, writeStatus } from "./Core.ts"
 import { configReference, infrastructureReference, machineConditions } from "./MachineSetController.ts"
 import * as CoreNames from "./Names.ts"
 import {
@@ -24,8 +24,8 @@ import {
   ownerJson,
   type Raw,
   refOfKey,
-  withoutFinalizer,
-  withOwner
+  withOwner,
+  withoutFinalizer
 } from "./Raw.ts"
 import * as Rollout from "./Rollout.ts"
 import { matches, selectorOf, selectorText } from "./Selector.ts"
@@ -107,7 +107,8 @@ const setAnnotations = (deployment: Raw): JsonObject => {
 /** Fields of the deployment that its sets follow without a rollout. */
 const followed = (deployment: Raw): JsonObject => {
   const order =
-    stringAt(deployment.spec, "deletion", "order") ?? stringAt(deployment.spec, "strategy", "rollingUpdate", "deletePolicy")
+    stringAt(deployment.spec, "deletion", "order") ??
+    stringAt(deployment.spec, "strategy", "rollingUpdate", "deletePolicy")
   const naming = jsonAt(deployment.spec, ["machineNaming"]) ?? jsonAt(deployment.spec, ["machineNamingStrategy"])
   const current = View.isV1Beta2(deployment)
   return {
@@ -188,7 +189,10 @@ const rollOut = Effect.fnUntraced(function* (
   const paused = jsonAt(deployment.spec, ["paused"]) === true
   const current = found.current ?? (paused ? undefined : yield* createSet(core, deployment, found))
   const { old } = found
-  const plan = paused || current === undefined ? Rollout.scaleOnly(deployment, { current, old }) : Rollout.plan(deployment, current, old)
+  const plan =
+    paused || current === undefined
+      ? Rollout.scaleOnly(deployment, { current, old })
+      : Rollout.plan(deployment, current, old)
   const disabled = String(Rollout.strategyOf(deployment).type === "OnDelete")
   const synced =
     current === undefined
@@ -200,8 +204,16 @@ const rollOut = Effect.fnUntraced(function* (
           { ...Rollout.revisionAnnotations({ current, old }), [CoreNames.DISABLE_MACHINE_CREATE_ANNOTATION]: "false" },
           plan.get(current.metadata.name)
         )
-  const others = yield* Effect.forEach(old.filter((set) => !isDeleting(set)), (set) =>
-    syncSet(core, deployment, set, { [CoreNames.DISABLE_MACHINE_CREATE_ANNOTATION]: disabled }, plan.get(set.metadata.name))
+  const others = yield* Effect.forEach(
+    old.filter((set) => !isDeleting(set)),
+    (set) =>
+      syncSet(
+        core,
+        deployment,
+        set,
+        { [CoreNames.DISABLE_MACHINE_CREATE_ANNOTATION]: disabled },
+        plan.get(set.metadata.name)
+      )
   )
   const going = old.filter(isDeleting)
   return { sets: [...going, ...others, ...(synced === undefined ? [] : [synced])], current: synced }
@@ -233,7 +245,8 @@ const statusFields = (deployment: Raw, sets: ReadonlyArray<Raw>, upToDate: numbe
   const replicas = sum(sets, "replicas")
   const wanted = View.replicasOf(deployment) ?? 1
   const availableReplicas = sum(sets, "availableReplicas")
-  const phase = isDeleting(deployment) || wanted < replicas ? "ScalingDown" : wanted > replicas ? "ScalingUp" : "Running"
+  const phase =
+    isDeleting(deployment) || wanted < replicas ? "ScalingDown" : wanted > replicas ? "ScalingUp" : "Running"
   return {
     selector: selectorText(selectorOf(deployment)),
     phase,
@@ -260,10 +273,22 @@ const conditionsFor = (
   return [
     available >= needed
       ? { type: "Available", status: "True", reason: "Available" }
-      : { type: "Available", status: "False", reason: "NotAvailable", message: isDeleting(deployment) ? "Deletion in progress" : `${available} available replicas, at least ${needed} required` },
+      : {
+          type: "Available",
+          status: "False",
+          reason: "NotAvailable",
+          message: isDeleting(deployment)
+            ? "Deletion in progress"
+            : `${available} available replicas, at least ${needed} required`
+        },
     rolling.length === 0
       ? { type: "RollingOut", status: "False", reason: "NotRollingOut" }
-      : { type: "RollingOut", status: "True", reason: "RollingOut", message: `Rolling out ${rolling.length} not up-to-date replicas` },
+      : {
+          type: "RollingOut",
+          status: "True",
+          reason: "RollingOut",
+          message: `Rolling out ${rolling.length} not up-to-date replicas`
+        },
     ...machineConditions(deployment, machines, missing),
     View.pausedCondition(deployment, cluster, Names.PAUSED_ANNOTATION)
   ]
@@ -277,7 +302,11 @@ const machinesOf = (core: Core, sets: ReadonlyArray<Raw>) =>
 
 const reconcileDelete = Effect.fnUntraced(function* (core: Core, cluster: Raw, deployment: Raw) {
   const sets = yield* setsOf(core, cluster, deployment)
-  yield* Effect.forEach(sets.filter((set) => !isDeleting(set)), core.machineSets.remove, { discard: true })
+  yield* Effect.forEach(
+    sets.filter((set) => !isDeleting(set)),
+    core.machineSets.remove,
+    { discard: true }
+  )
   const machines = yield* machinesOf(core, sets)
   const written = yield* writeStatus(
     core.machineDeployments,
@@ -292,7 +321,8 @@ const reconcileDelete = Effect.fnUntraced(function* (core: Core, cluster: Raw, d
 
 export const reconcile = Effect.fnUntraced(function* (core: Core, key: string): Effect.fn.Return<Again, KubeError> {
   const found = yield* core.machineDeployments.get(refOfKey(key))
-  if (found === undefined || (isDeleting(found) && !hasFinalizer(found, CoreNames.MACHINE_DEPLOYMENT_FINALIZER))) return undefined
+  if (found === undefined || (isDeleting(found) && !hasFinalizer(found, CoreNames.MACHINE_DEPLOYMENT_FINALIZER)))
+    return undefined
   const cluster = yield* clusterOf(core, found)
   if (cluster === undefined) return undefined
   let deployment = yield* ensureFinalizer(core.machineDeployments, found, CoreNames.MACHINE_DEPLOYMENT_FINALIZER)

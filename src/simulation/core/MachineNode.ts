@@ -19,7 +19,11 @@ export interface NodeSight {
 }
 
 /** Two Nodes of one providerID are none: core refuses to guess. */
-export const nodeOf = Effect.fnUntraced(function* (core: Core, cluster: Raw, machine: Raw): Effect.fn.Return<NodeSight> {
+export const nodeOf = Effect.fnUntraced(function* (
+  core: Core,
+  cluster: Raw,
+  machine: Raw
+): Effect.fn.Return<NodeSight> {
   const nodes = yield* core.nodes.current(keyOf(cluster))
   if (nodes === undefined) return { node: undefined, connected: false }
   const id = View.providerIdOf(machine)
@@ -50,7 +54,9 @@ export const syncNode = Effect.fnUntraced(function* (
   const nodes = yield* core.nodes.current(keyOf(cluster))
   if (nodes === undefined) return node
   const owner = controllerOf(machine)
-  const labels = Object.fromEntries(Object.entries(machine.metadata.labels ?? {}).filter(([key]) => isManagedLabel(key)))
+  const labels = Object.fromEntries(
+    Object.entries(machine.metadata.labels ?? {}).filter(([key]) => isManagedLabel(key))
+  )
   const annotations = {
     [CoreNames.NODE_CLUSTER_NAME_ANNOTATION]: cluster.metadata.name,
     [CoreNames.NODE_CLUSTER_NAMESPACE_ANNOTATION]: namespaceOf(cluster),

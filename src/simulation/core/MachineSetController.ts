@@ -11,7 +11,7 @@ import type { JsonObject } from "../../kube/KubeClient.ts"
 import type { KubeError } from "../../kube/KubeError.ts"
 import { objectAt, stringAt } from "../apiserver/Json.ts"
 import { type Cloned, clone, ownTemplate } from "./Clone.ts"
-import { clusterOf, type Core, ensureFinalizer, heldByPause, INDEX, LOOK_AGAIN_MILLIS, writeStatus } from "./Core.ts"
+import { type Core, clusterOf, ensureFinalizer, heldByPause, INDEX, LOOK_AGAIN_MILLIS, writeStatus } from "./Core.ts"
 import { isBetween, toDelete } from "./DeletionOrder.ts"
 import * as CoreNames from "./Names.ts"
 import {
@@ -25,8 +25,8 @@ import {
   ownerJson,
   type Raw,
   refOfKey,
-  withoutFinalizer,
-  withOwner
+  withOwner,
+  withoutFinalizer
 } from "./Raw.ts"
 import { templateOf } from "./Rollout.ts"
 import { matches, selectorOf, selectorText } from "./Selector.ts"
@@ -98,7 +98,9 @@ const IN_PLACE = [
 
 const inPlace = (set: Raw): JsonObject => {
   const template = templateOf(set)
-  return Object.fromEntries(IN_PLACE.flatMap((field) => (template[field] === undefined ? [] : [[field, template[field]]])))
+  return Object.fromEntries(
+    IN_PLACE.flatMap((field) => (template[field] === undefined ? [] : [[field, template[field]]]))
+  )
 }
 
 const syncMachines = (core: Core, set: Raw, machines: ReadonlyArray<Raw>) =>
@@ -106,14 +108,20 @@ const syncMachines = (core: Core, set: Raw, machines: ReadonlyArray<Raw>) =>
     core.machines.patch(machine, {
       ...(isDeleting(machine)
         ? {}
-        : { metadata: { labels: machineLabels(set), annotations: objectAt(set.spec, "template", "metadata", "annotations") } }),
+        : {
+            metadata: {
+              labels: machineLabels(set),
+              annotations: objectAt(set.spec, "template", "metadata", "annotations")
+            }
+          }),
       spec: inPlace(set)
     })
   )
 
 const machineName = Effect.fnUntraced(function* (set: Raw) {
   const suffix = yield* CoreNames.randomSuffix
-  const template = stringAt(set.spec, "machineNaming", "template") ?? stringAt(set.spec, "machineNamingStrategy", "template")
+  const template =
+    stringAt(set.spec, "machineNaming", "template") ?? stringAt(set.spec, "machineNamingStrategy", "template")
   if (template === undefined) return CoreNames.generatedName(set.metadata.name, suffix)
   return template
     .replaceAll(/\{\{\s*\.random\s*\}\}/g, suffix)
@@ -122,22 +130,31 @@ const machineName = Effect.fnUntraced(function* (set: Raw) {
 })
 
 /** Bootstrap config, infrastructure machine, Machine; what was made is taken back when the next can't be. */
-const createMachine = Effect.fnUntraced(function* (core: Core, cluster: Raw, set: Raw): Effect.fn.Return<Raw, KubeError> {
+const createMachine = Effect.fnUntraced(function* (
+  core: Core,
+  cluster: Raw,
+  set: Raw
+): Effect.fn.Return<Raw, KubeError> {
   const name = yield* machineName(set)
   const labels = machineLabels(set)
   const annotations = objectAt(set.spec, "template", "metadata", "annotations")
   const common = { name, cluster: cluster.metadata.name, labels, annotations, owner: ownerJson(set, "owner") }
   const made: Array<Cloned> = []
   const takeBack = Effect.suspend(() =>
-    Effect.forEach([...made].reverse(), ({ object, tracked }) => Effect.ignore(tracked.remove(object)), { discard: true })
+    Effect.forEach([...made].reverse(), ({ object, tracked }) => Effect.ignore(tracked.remove(object)), {
+      discard: true
+    })
   )
   return yield* Effect.gen(function* () {
     const configTemplate = configReference(set)
-    const config = configTemplate === undefined ? undefined : yield* clone(core, { ...common, template: configTemplate })
+    const config =
+      configTemplate === undefined ? undefined : yield* clone(core, { ...common, template: configTemplate })
     if (config !== undefined) made.push(config)
     const infrastructureTemplate = infrastructureReference(set)
     const infrastructure =
-      infrastructureTemplate === undefined ? undefined : yield* clone(core, { ...common, template: infrastructureTemplate })
+      infrastructureTemplate === undefined
+        ? undefined
+        : yield* clone(core, { ...common, template: infrastructureTemplate })
     if (infrastructure !== undefined) made.push(infrastructure)
     const { configRef: _, ...bootstrap } = objectAt(templateOf(set), "bootstrap")
     return yield* core.machines.create({
@@ -173,7 +190,11 @@ const syncReplicas = Effect.fnUntraced(function* (
   if (machines.length > wanted) {
     const nowMillis = yield* Clock.currentTimeMillis
     const chosen = toDelete(set, machines, machines.length - wanted, nowMillis)
-    yield* Effect.forEach(chosen.filter((machine) => !isDeleting(machine)), core.machines.remove, { discard: true })
+    yield* Effect.forEach(
+      chosen.filter((machine) => !isDeleting(machine)),
+      core.machines.remove,
+      { discard: true }
+    )
     return machines
   }
   if (set.metadata.annotations?.[CoreNames.DISABLE_MACHINE_CREATE_ANNOTATION] === "true") return machines
@@ -184,29 +205,61 @@ const syncReplicas = Effect.fnUntraced(function* (
 
 // ------------------------------------------------------------------------------------------------------- status
 
-const aggregate = (type: string, from: string, machines: ReadonlyArray<Raw>, reasons: readonly [string, string]): ConditionInput => {
+const aggregate = (
+  type: string,
+  from: string,
+  machines: ReadonlyArray<Raw>,
+  reasons: readonly [string, string]
+): ConditionInput => {
   if (machines.length === 0) return { type, status: "True", reason: "NoReplicas" }
   const bad = machines.filter((machine) => !View.isConditionTrue(machine, from))
   const names = bad.map((machine) => machine.metadata.name).sort()
   return bad.length === 0
     ? { type, status: "True", reason: reasons[0] }
-    : { type, status: "False", reason: reasons[1], message: `* Machines ${names.slice(0, 3).join(", ")}${names.length > 3 ? ", ..." : ""}: not ${from}` }
+    : {
+        type,
+        status: "False",
+        reason: reasons[1],
+        message: `* Machines ${names.slice(0, 3).join(", ")}${names.length > 3 ? ", ..." : ""}: not ${from}`
+      }
 }
 
 /** Shared with MachineDeployments, whose conditions of these names say the same. */
-export const machineConditions = (owner: Raw, machines: ReadonlyArray<Raw>, missing: ReadonlyArray<string>): ReadonlyArray<ConditionInput> => {
+export const machineConditions = (
+  owner: Raw,
+  machines: ReadonlyArray<Raw>,
+  missing: ReadonlyArray<string>
+): ReadonlyArray<ConditionInput> => {
   const wanted = isDeleting(owner) ? 0 : (View.replicasOf(owner) ?? 1)
   const up = machines.length < wanted
   const down = machines.length > wanted
-  const blocked = missing.length === 0 ? "" : ` is blocked because ${missing.join(" and ")} ${missing.length === 1 ? "does" : "do"} not exist`
+  const blocked =
+    missing.length === 0
+      ? ""
+      : ` is blocked because ${missing.join(" and ")} ${missing.length === 1 ? "does" : "do"} not exist`
   return [
     aggregate("MachinesReady", "Ready", machines, ["Ready", "NotReady"]),
-    aggregate("MachinesUpToDate", "UpToDate", machines.filter((one) => View.condition(one, "UpToDate") !== undefined), ["UpToDate", "NotUpToDate"]),
+    aggregate(
+      "MachinesUpToDate",
+      "UpToDate",
+      machines.filter((one) => View.condition(one, "UpToDate") !== undefined),
+      ["UpToDate", "NotUpToDate"]
+    ),
     up
-      ? { type: "ScalingUp", status: "True", reason: "ScalingUp", message: `Scaling up from ${machines.length} to ${wanted} replicas${blocked}` }
+      ? {
+          type: "ScalingUp",
+          status: "True",
+          reason: "ScalingUp",
+          message: `Scaling up from ${machines.length} to ${wanted} replicas${blocked}`
+        }
       : { type: "ScalingUp", status: "False", reason: "NotScalingUp" },
     down
-      ? { type: "ScalingDown", status: "True", reason: "ScalingDown", message: `Scaling down from ${machines.length} to ${wanted} replicas` }
+      ? {
+          type: "ScalingDown",
+          status: "True",
+          reason: "ScalingDown",
+          message: `Scaling down from ${machines.length} to ${wanted} replicas`
+        }
       : { type: "ScalingDown", status: "False", reason: "NotScalingDown" },
     { type: "Remediating", status: "False", reason: "NotRemediating" },
     isDeleting(owner)
@@ -230,7 +283,8 @@ const status = (set: Raw, machines: ReadonlyArray<Raw>): JsonObject => {
 
 export const reconcile = Effect.fnUntraced(function* (core: Core, key: string): Effect.fn.Return<Again, KubeError> {
   const found = yield* core.machineSets.get(refOfKey(key))
-  if (found === undefined || (isDeleting(found) && !hasFinalizer(found, CoreNames.MACHINE_SET_FINALIZER))) return undefined
+  if (found === undefined || (isDeleting(found) && !hasFinalizer(found, CoreNames.MACHINE_SET_FINALIZER)))
+    return undefined
   const cluster = yield* clusterOf(core, found)
   if (cluster === undefined) return undefined
   let set = yield* ensureFinalizer(core.machineSets, found, CoreNames.MACHINE_SET_FINALIZER)
@@ -239,9 +293,15 @@ export const reconcile = Effect.fnUntraced(function* (core: Core, key: string): 
   const references = [configReference(set), infrastructureReference(set)]
   const present = isDeleting(set) ? [] : yield* Effect.forEach(references, (one) => ownTemplate(core, cluster, one))
   const missing = references.flatMap((one, index) => (one !== undefined && present[index] === false ? [one.kind] : []))
-  let machines = (yield* machinesOf(core, cluster, set)).filter((machine) => isControlledBy(machine, set))
+  let machines: ReadonlyArray<Raw> = (yield* machinesOf(core, cluster, set)).filter((machine) =>
+    isControlledBy(machine, set)
+  )
   if (isDeleting(set)) {
-    yield* Effect.forEach(machines.filter((machine) => !isDeleting(machine)), core.machines.remove, { discard: true })
+    yield* Effect.forEach(
+      machines.filter((machine) => !isDeleting(machine)),
+      core.machines.remove,
+      { discard: true }
+    )
   } else {
     machines = yield* syncMachines(core, set, machines)
     // What can't be cloned can't be scaled up to; down always goes.
@@ -253,6 +313,8 @@ export const reconcile = Effect.fnUntraced(function* (core: Core, key: string): 
     View.pausedCondition(set, cluster, Names.PAUSED_ANNOTATION)
   ])
   if (isDeleting(set) && machines.length === 0)
-    yield* core.machineSets.patch(set, { metadata: { finalizers: withoutFinalizer(set, CoreNames.MACHINE_SET_FINALIZER) } })
+    yield* core.machineSets.patch(set, {
+      metadata: { finalizers: withoutFinalizer(set, CoreNames.MACHINE_SET_FINALIZER) }
+    })
   return missing.length > 0 && !isDeleting(set) ? LOOK_AGAIN_MILLIS : undefined
 })

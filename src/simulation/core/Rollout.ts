@@ -4,7 +4,7 @@
  * Pure: sees objects, answers numbers. Does not own writing them, nor in-place updates, which it does not know.
  */
 import type { Json, JsonObject } from "../../kube/KubeClient.ts"
-import { jsonAt, objectAt, stringAt } from "../apiserver/Json.ts"
+import { objectAt, stringAt } from "../apiserver/Json.ts"
 import { REVISION_ANNOTATION, REVISION_HISTORY_ANNOTATION } from "./Names.ts"
 import { groupOf, type Raw } from "./Raw.ts"
 import { replicasOf, statusCount } from "./View.ts"
@@ -48,7 +48,9 @@ export const templateOf = (owner: Raw): JsonObject => objectAt(owner.spec, "temp
 const named = (template: JsonObject, ...path: ReadonlyArray<string>): string => {
   const reference = objectAt(template, ...path)
   const group = stringAt(reference, "apiGroup") ?? groupOf(stringAt(reference, "apiVersion") ?? "")
-  return Object.keys(reference).length === 0 ? "" : `${group}/${stringAt(reference, "kind")}/${stringAt(reference, "name")}`
+  return Object.keys(reference).length === 0
+    ? ""
+    : `${group}/${stringAt(reference, "kind")}/${stringAt(reference, "name")}`
 }
 
 const shortName = (template: JsonObject, ...path: ReadonlyArray<string>): string =>
@@ -145,9 +147,7 @@ export const revisionAnnotations = ({ current, old }: Sets): Readonly<Record<str
   const moved = before !== 0 && before !== revision
   return {
     [REVISION_ANNOTATION]: String(revision),
-    ...(moved
-      ? { [REVISION_HISTORY_ANNOTATION]: history === "" ? String(before) : `${history},${before}` }
-      : {})
+    ...(moved ? { [REVISION_HISTORY_ANNOTATION]: history === "" ? String(before) : `${history},${before}` } : {})
   }
 }
 
@@ -156,10 +156,15 @@ export const revisionAnnotations = ({ current, old }: Sets): Readonly<Record<str
 const specOf = (set: Raw): number => replicasOf(set) ?? 0
 const actual = (set: Raw): number => statusCount(set, "replicas")
 const available = (set: Raw): number => statusCount(set, "availableReplicas")
-const sum = (sets: ReadonlyArray<Raw>, of: (set: Raw) => number): number => sets.reduce((total, set) => total + of(set), 0)
+const sum = (sets: ReadonlyArray<Raw>, of: (set: Raw) => number): number =>
+  sets.reduce((total, set) => total + of(set), 0)
 
 /** Replicas that the current set should have. */
-const currentReplicas = (desired: number, { current, old }: { readonly current: Raw; readonly old: ReadonlyArray<Raw> }, maxSurge: number): number => {
+const currentReplicas = (
+  desired: number,
+  { current, old }: { readonly current: Raw; readonly old: ReadonlyArray<Raw> },
+  maxSurge: number
+): number => {
   const now = specOf(current)
   if (now >= desired) return desired
   const machines = sum([...old, current], (set) => Math.max(specOf(set), actual(set)))

@@ -102,6 +102,15 @@ export const track = Effect.fnUntraced(function* (
       written
     )
 
+  /** The answer was lost, not the request: names are made up, so the next try would make a second one. */
+  const madeAfterAll = ({ metadata }: { readonly metadata: JsonObject }): Effect.Effect<Raw, KubeError> => {
+    const { name, namespace } = metadata
+    return kube.get(kind, {
+      name: typeof name === "string" ? name : "",
+      ...(typeof namespace === "string" ? { namespace } : {})
+    })
+  }
+
   const write = (object: Raw, patch: JsonObject, subresource?: "status"): Effect.Effect<Raw, KubeError> =>
     alters(object, patch)
       ? kube
@@ -120,7 +129,14 @@ export const track = Effect.fnUntraced(function* (
     byIndex: reflector.byIndex,
     synced: reflector.synced,
     isSynced: Effect.map(reflector.lastSync, (last) => last !== undefined),
-    create: (object) => Effect.flatMap(kube.create(kind, object), afterWrite),
+    create: (object) =>
+      kube.create(kind, object).pipe(
+        Effect.catchIf(
+          (error) => error.reason === "Unavailable",
+          (error) => Effect.mapError(madeAfterAll(object), () => error)
+        ),
+        Effect.flatMap(afterWrite)
+      ),
     patch: (object, patch) => write(object, patch),
     patchStatus: (object, status) => write(object, { status }, "status"),
     remove: (object) =>

@@ -3,6 +3,8 @@
  * ready Cluster, a watched copy of its machines and hosts (and how often each was written), and waiting for it to look
  * in some way. Not the hosts (TestHosts), nor what a test does with all this.
  */
+import { readdirSync } from "node:fs"
+import { join } from "node:path"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -172,20 +174,34 @@ export const bootstrapData = (
   return renderCloudConfig(payload.success)
 }
 
+/** Every path that was ever written on the host's disk: the upper layer of its overlay, seen from outside of it. */
+const written = (host: TestHosts.TestHost): ReadonlyArray<string> =>
+  readdirSync(join(host.machine.directory, "upper"), { recursive: true, encoding: "utf8" }).sort()
+
+/** What a host had on its disk before anyone came: for `residue`. */
+export const pristine = (host: TestHosts.TestHost): ReadonlySet<string> => new Set(written(host))
+
+/** Stays on purpose: the tombstone and the directory of its lock (empty); the working directory, which may be anyone's. */
+const KEPT = ["var/lib/machinist", "var/lib/machinist/tenancy", "var/lib/machinist/lock", "etc/k0smotron"]
+/** Written by what a host does by itself: logs, parents of files that came and went. */
+const BY_ITSELF =
+  /^(var\/log(\/.*)?|var\/lib\/(systemd|dbus)(\/.*)?|etc|usr|usr\/local|usr\/local\/bin|var|var\/lib|root|home)$/
+
 /** Whatever is left of k0s, of the bootstrap and of us, by the real file system and process table; empty: clean. */
-export const residue = (host: TestHosts.TestHost) =>
+export const residue = (host: TestHosts.TestHost, before: ReadonlySet<string>) =>
   Effect.map(
     TestHosts.execOk(
       host,
       [
-        "find / -xdev -iname '*k0s*' -not -path '/usr/local/lib/machinist-test*' -not -path '/etc/machinist-test*' -not -path '/usr/share/*' -not -path '/work/*'",
-        "find /run /tmp /etc/demo /etc/k0smotron -mindepth 1 -not -path '/run/sshd*' -not -path '/run/systemd*' -type f 2>/dev/null",
-        "find /run/cluster-api 2>/dev/null",
-        "find /var/lib/machinist -mindepth 1 -not -path /var/lib/machinist/tenancy",
+        "find /tmp /run/cluster-api /run/k0s -mindepth 1 2>/dev/null",
         "grep -Ls '^state free$' /var/lib/machinist/tenancy",
         "grep -lsE 'MACHINIST_(CLAIM|DRIVER|STEP)=' /proc/[0-9]*/environ",
-        "cat /proc/[0-9]*/comm | grep -x k0s || true"
+        "cat /proc/[0-9]*/comm | grep -x k0s",
+        "true"
       ].join("\n")
     ),
-    (text) => text.split("\n").filter((line) => line !== "")
+    (text) => [
+      ...text.split("\n").filter((line) => line !== ""),
+      ...written(host).filter((path) => !before.has(path) && !KEPT.includes(path) && !BY_ITSELF.test(path))
+    ]
   )

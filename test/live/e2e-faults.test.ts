@@ -1,0 +1,198 @@
+/**
+ * Holds, with the real command line, a real API server and real sshd hosts: a machine whose step hangs can be deleted
+ * and holds nobody up; a host that is rebooted in the middle of a step, under a real systemd, is provisioned all the
+ * same; and what a quiet run costs in writes, connections and execs is DESIGN's budget.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import { claimOf } from "../../src/actors/Objects.ts"
+import { available } from "./apiserver/ApiServer.ts"
+import { createMachine, deleteMachine } from "./e2e/Capi.ts"
+import * as Controller from "./e2e/Controller.ts"
+import {
+  addHost,
+  bootstrapData,
+  CLUSTER,
+  isReady,
+  Live,
+  makeNamespace,
+  pristine,
+  residue,
+  until,
+  untilReady,
+  type View
+} from "./e2e/World.ts"
+import * as TestHosts from "./hosts/TestHosts.ts"
+
+const told = (host: TestHosts.TestHost, what: string): number =>
+  Effect.runSync(TestHosts.witness(host)).filter((line) => line.what === what).length
+
+const startController = Effect.fnUntraced(function* (view: View) {
+  const { server } = yield* Live
+  const controller = yield* Controller.start(server.kubeconfigPath, view.namespace)
+  yield* controller.running
+  return controller
+})
+
+const create = (view: View, name: string, data: Uint8Array, pool = "default") =>
+  Effect.flatMap(Live, ({ kube }) =>
+    createMachine(kube, { namespace: view.namespace, cluster: CLUSTER, name, spec: { pool }, data })
+  )
+
+const isFree = (view: View, host: string): boolean => {
+  const found = view.hosts.get(host)
+  return found !== undefined && claimOf(found) === undefined && found.status?.phase === "Free"
+}
+
+/** API requests that change something, by kind, as the controller counts them; Events are apart. */
+const changes = (metrics: string): ReadonlyMap<string, number> => {
+  const counts = new Map<string, number>()
+  for (const line of metrics.split("\n")) {
+    const [, labels = "", value = "0"] = /^machinist_kube_requests_total\{(.*)\} (\S+)$/.exec(line) ?? []
+    const label = (name: string) => new RegExp(`${name}="([^"]*)"`).exec(labels)?.[1] ?? ""
+    if (!["create", "patch", "update", "delete"].includes(label("verb"))) continue
+    counts.set(label("kind"), (counts.get(label("kind")) ?? 0) + Number(value))
+  }
+  return counts
+}
+
+/** What sshd starts for every exec of root: it tells the witness from which port the connection came. */
+const countExecs = (host: TestHosts.TestHost) =>
+  Effect.andThen(
+    TestHosts.writeFile(
+      host,
+      "/usr/local/bin/counting-shell",
+      '#!/bin/sh\nwitness exec "$(echo "$SSH_CONNECTION" | cut -d " " -f 2)"\nexec /bin/sh "$@"\n',
+      "0755"
+    ),
+    TestHosts.execOk(
+      host,
+      "sed -i '1,/^root:/s|^\\(root:.*\\):/bin/sh$|\\1:/usr/local/bin/counting-shell|' /etc/passwd"
+    )
+  )
+
+describe.skipIf(!available || TestHosts.unavailable !== undefined)("machinist controller, when hosts misbehave", () => {
+  it.layer(Live.layer, { timeout: "15 minutes", excludeTestServices: true })((it) => {
+    it.effect("a machine whose step hangs is deleted, daemon and all, and nobody waits for it", () =>
+      Effect.gen(function* () {
+        const { kube } = yield* Live
+        const hosts = yield* TestHosts.light(6)
+        const [hung] = hosts
+        if (hung === undefined) return yield* Effect.die("no host")
+        const disk = pristine(hung)
+        const view = yield* makeNamespace(hung.privateKey)
+        yield* Effect.forEach(hosts.slice(0, 5), (host, index) =>
+          addHost(view, `h${index}`, host, `pool-${Math.min(index, 1)}`)
+        )
+        yield* startController(view)
+        // A shell that neither its parent nor its session lead to, deaf to TERM.
+        const daemon =
+          "(trap '' TERM HUP; setsid sh -c 'trap \"\" TERM; while :; do sleep 1000; done' daemonized &) </dev/null"
+        yield* create(view, "hangs", bootstrapData("hangs", { pre: [daemon, "witness hung; sleep 100000"] }), "pool-0")
+        yield* until("its step hangs", () => told(hung, "hung") === 1)
+        assert.include((yield* TestHosts.exec(hung, "cat /proc/[0-9]*/cmdline")).stdout, "daemonized")
+
+        const names = ["a", "b", "c", "d"]
+        yield* Effect.forEach(names, (name) => create(view, name, bootstrapData(name), "pool-1"))
+        yield* untilReady(view, names)
+        assert.isFalse(isReady(view.machines.get("hangs")))
+        const message = view.machines.get("hangs")?.status?.conditions?.find((one) => one.type === "Ready")?.message
+        assert.match(message ?? "", /^Step 3 of \d+ runs: pre-start 3/)
+
+        yield* deleteMachine(kube, view.namespace, "hangs")
+        assert.isTrue(
+          isFree(view, "h0") ||
+            (yield* Effect.as(
+              until("its host is free", () => isFree(view, "h0")),
+              true
+            ))
+        )
+        assert.notInclude((yield* TestHosts.exec(hung, "cat /proc/[0-9]*/cmdline")).stdout, "daemonized")
+        assert.deepStrictEqual(yield* residue(hung, disk), [])
+        assert.strictEqual(told(hung, "hung"), 1)
+        // The next tenant finds a host like any other.
+        yield* create(view, "next", bootstrapData("next"), "pool-0")
+        yield* untilReady(view, ["next"])
+      }).pipe(Effect.scoped)
+    )
+
+    it.effect("a quiet run of five machines costs what DESIGN says", () =>
+      Effect.gen(function* () {
+        const hosts = yield* TestHosts.light(5)
+        const view = yield* makeNamespace(hosts[0]?.privateKey ?? "")
+        yield* Effect.forEach(hosts, countExecs)
+        const names = hosts.map((_, index) => `m${index}`)
+        yield* Effect.forEach(hosts, (host, index) => addHost(view, `h${index}`, host))
+        const controller = yield* startController(view)
+        yield* until("the hosts' own status is written", () => names.every((_, index) => isFree(view, `h${index}`)))
+        const before = changes(yield* controller.metrics)
+        const written = () => [...view.hosts.values()].map((host) => view.writes(host))
+        const hostsBefore = written()
+        yield* Effect.forEach(names, (name) => create(view, name, bootstrapData(name)), { concurrency: "unbounded" })
+        yield* untilReady(view, names)
+        const after = changes(yield* controller.metrics)
+        const spent = (kind: string) => (after.get(kind) ?? 0) - (before.get(kind) ?? 0)
+        const kinds = [...after.keys()].filter((kind) => spent(kind) > 0).sort()
+        assert.deepStrictEqual(kinds, ["Event", "PooledRemoteMachine", "RemoteMachine"])
+        // On the host's side: claim, status.
+        assert.strictEqual(spent("PooledRemoteMachine"), 2 * names.length)
+        assert.deepStrictEqual(
+          written().map((count, index) => count - (hostsBefore[index] ?? 0)),
+          names.map(() => 2)
+        )
+        // On its own: intent, population, run, providerID, and status: waiting or connecting, Ready; the rest is progress.
+        for (const name of names) {
+          const machine = view.machines.get(name)
+          const seconds = Math.ceil(
+            (Date.parse(machine?.status?.conditions?.find((one) => one.type === "Ready")?.lastTransitionTime ?? "") -
+              Date.parse(machine?.metadata.creationTimestamp ?? "")) /
+              1000
+          )
+          const progress = Math.max(0, view.writes(machine) - 6)
+          assert.isAtMost(progress, seconds + 1, `${name}: ${view.writes(machine)} writes in ${seconds} s`)
+        }
+        for (const host of hosts) {
+          const execs = Effect.runSync(TestHosts.witness(host)).filter((line) => line.what === "exec")
+          assert.strictEqual(execs.length, 2, "inspect and run")
+          assert.strictEqual(new Set(execs.map((line) => line.args)).size, 1, "one connection")
+        }
+      }).pipe(Effect.scoped)
+    )
+  })
+})
+
+describe.skipIf(!available || TestHosts.systemdUnavailable !== undefined)("machinist controller, under systemd", () => {
+  it.layer(Live.layer, { timeout: "15 minutes", excludeTestServices: true })((it) => {
+    it.effect("a host rebooted in the middle of a step is provisioned all the same", () =>
+      Effect.gen(function* () {
+        const { kube } = yield* Live
+        const [host] = yield* TestHosts.systemd(1)
+        if (host === undefined) return yield* Effect.die("no host")
+        const disk = pristine(host)
+        const view = yield* makeNamespace(host.privateKey)
+        yield* addHost(view, "h0", host, "default", { user: "machinist", useSudo: true })
+        yield* startController(view)
+        const wait = "witness waits; until [ -e /srv/go ]; do sleep 0.1; done"
+        yield* create(view, "m", bootstrapData("m", { pre: [wait] }))
+        yield* until("the step runs", () => told(host, "waits") === 1)
+        yield* TestHosts.reboot(host)
+        yield* until("the step runs once more", () => told(host, "waits") === 2)
+        yield* TestHosts.writeFile(host, "/srv/go", "")
+        yield* untilReady(view, ["m"])
+        for (const once of ["pre", "k0s-install-worker", "k0s-worker", "post"])
+          assert.strictEqual(told(host, once), 1, once)
+        const unit = (yield* TestHosts.execOk(
+          host,
+          "systemctl is-active k0sworker; systemctl is-enabled k0sworker"
+        )).split("\n")
+        assert.deepStrictEqual(unit.slice(0, 2), ["active", "enabled"])
+
+        yield* deleteMachine(kube, view.namespace, "m")
+        yield* until("its host is free", () => isFree(view, "h0"))
+        yield* TestHosts.execOk(host, "rm /srv/go")
+        assert.deepStrictEqual(yield* residue(host, disk), [])
+        assert.strictEqual((yield* TestHosts.exec(host, "systemctl cat k0sworker")).code, 1)
+      }).pipe(Effect.scoped)
+    )
+  })
+})

@@ -16,21 +16,29 @@ import { setCondition } from "../domain/Conditions.ts"
 import type { Leaving } from "../domain/Machine.ts"
 import type { JsonObject, KubeClientShape, ObjectRef } from "../kube/KubeClient.ts"
 import { KubeError } from "../kube/KubeError.ts"
-import { claimOf, inherited, REACHABLE, withFinalizer, withoutFinalizer } from "./Objects.ts"
+import { annotation, claimOf, inherited, REACHABLE, withFinalizer, withoutFinalizer } from "./Objects.ts"
 
 /** How often one write reads again after a conflict until the whole claim is tried anew. */
 export const CONFLICT_RETRIES = 5
 
 /** Why a claim could not be made; `host` is what was read last, so that the next choice knows better. */
 export class ClaimLost extends Data.TaggedError("ClaimLost")<{
-  readonly why: "machine-leaves" | "host-taken"
+  readonly why: "machine-leaves" | "machine-claimed" | "host-taken"
   readonly host?: PooledRemoteMachine
+  readonly machine?: RemoteMachine
 }> {}
 
 export interface Claimant {
   readonly namespace: string
   readonly name: string
   readonly uid: string
+}
+
+/** Cached objects save a read when they are current; `replaces`: id of the claim that may be written over. */
+interface Known {
+  readonly machine?: RemoteMachine | undefined
+  readonly host?: PooledRemoteMachine | undefined
+  readonly replaces?: string | undefined
 }
 
 const hostRef = (claimant: Claimant, claim: Claim): ObjectRef => ({ namespace: claimant.namespace, name: claim.host })
@@ -72,9 +80,13 @@ export const make = (kube: KubeClientShape) => {
   // ------------------------------------------------------------------------------------------------ claim
 
   /** 1. With the finalizer in the same write: whatever follows, the object can't vanish without a release. */
-  const intent = (claimant: Claimant, claim: Claim, known: RemoteMachine | undefined) =>
+  const intent = (claimant: Claimant, claim: Claim, { machine: known, replaces }: Known) =>
     readThenWrite(readMachine(claimant), known, (machine) => {
       if (leaves(machine, claimant)) return Effect.fail(new ClaimLost({ why: "machine-leaves" }))
+      const carried = claimOf(machine)
+      // Another leader was faster: its claim is completed, never written over.
+      if (carried !== undefined && carried.id !== claim.id && carried.id !== replaces)
+        return Effect.fail(new ClaimLost({ why: "machine-claimed", machine }))
       const text = encodeClaim(claim)
       const finalizers = withFinalizer(machine, Names.REMOTE_MACHINE_FINALIZER)
       if (
@@ -85,10 +97,31 @@ export const make = (kube: KubeClientShape) => {
       return kube.patch(
         RemoteMachines,
         machineRef(claimant),
-        { metadata: { annotations: { [Names.CLAIM_ANNOTATION]: text }, finalizers } },
+        {
+          metadata: { annotations: { [Names.CLAIM_ANNOTATION]: text }, finalizers },
+          // Of a host that was given up on before its address was taken out again.
+          ...(carried !== undefined && carried.host !== claim.host && machine.spec.address !== undefined
+            ? { spec: UNPOPULATED }
+            : {})
+        },
         preconditions(machine)
       )
     })
+
+  /** It lost the race for the host: nobody must be kept waiting for a host that this machine will not get. */
+  const clearIntent = (claimant: Claimant, claim: Claim) =>
+    readThenWrite(absent(readMachine(claimant)), undefined, (machine) =>
+      machine === undefined || machine.metadata.uid !== claimant.uid || claimOf(machine)?.id !== claim.id
+        ? Effect.void
+        : Effect.asVoid(
+            kube.patch(
+              RemoteMachines,
+              machineRef(claimant),
+              { metadata: { annotations: { [Names.CLAIM_ANNOTATION]: null } } },
+              preconditions(machine)
+            )
+          )
+    )
 
   /** 2. The one write that can lose a race. */
   const hold = (claimant: Claimant, claim: Claim, known: PooledRemoteMachine | undefined) =>
@@ -116,27 +149,31 @@ export const make = (kube: KubeClientShape) => {
       }
     )
 
-  const populateHost = (claimant: Claimant, claim: Claim, host: PooledRemoteMachine) =>
-    host.status?.reserved === true && host.status.machineRef?.name === claimant.name && host.status.phase === "Reserved"
-      ? Effect.succeed(host)
-      : kube.patch(
-          PooledRemoteMachines,
-          hostRef(claimant, claim),
-          {
-            status: {
-              reserved: true,
-              phase: "Reserved",
-              machineRef: { name: claimant.name, namespace: claimant.namespace }
-            }
-          },
-          { subresource: "status", uid: host.metadata.uid }
-        )
+  /** Only as long as the host has the claim: a late write on a freed host would hold it for nobody. */
+  const populateHost = (claimant: Claimant, claim: Claim, held: PooledRemoteMachine) =>
+    readThenWrite(kube.get(PooledRemoteMachines, hostRef(claimant, claim)), held, (host) => {
+      const { reserved, machineRef, phase } = host.status ?? {}
+      if (claimOf(host)?.id !== claim.id) return Effect.fail(new ClaimLost({ why: "host-taken", host }))
+      if (reserved === true && machineRef?.name === claimant.name && phase === "Reserved") return Effect.succeed(host)
+      return kube.patch(
+        PooledRemoteMachines,
+        hostRef(claimant, claim),
+        {
+          status: {
+            reserved: true,
+            phase: "Reserved",
+            machineRef: { name: claimant.name, namespace: claimant.namespace }
+          }
+        },
+        { subresource: "status", ...preconditions(host) }
+      )
+    })
 
   /** 3. Refused unless the intent still has this id. */
   const populateMachine = (claimant: Claimant, claim: Claim, host: PooledRemoteMachine, known: RemoteMachine) =>
     readThenWrite(readMachine(claimant), known, (machine) => {
-      if (leaves(machine, claimant) || claimOf(machine)?.id !== claim.id)
-        return Effect.fail(new ClaimLost({ why: "machine-leaves" }))
+      if (leaves(machine, claimant)) return Effect.fail(new ClaimLost({ why: "machine-leaves", machine }))
+      if (claimOf(machine)?.id !== claim.id) return Effect.fail(new ClaimLost({ why: "machine-claimed", machine }))
       const patch = population(machine, host)
       return patch === undefined
         ? Effect.succeed(machine)
@@ -160,18 +197,31 @@ export const make = (kube: KubeClientShape) => {
       yield* kube.patch(Machines, ref, { metadata: missing }, { uid: object.metadata.uid })
     }).pipe(Effect.catch((error) => Effect.logDebug("labels of the host did not reach the Machine", error.message)))
 
-  /** The three steps, in order; `known` are cached objects that save a read when they are current. */
+  /** A claim that nobody will use is undone, unless its machine got as far as the host with it: then it is released. */
+  const undo = (claimant: Claimant, claim: Claim): Effect.Effect<void> =>
+    Effect.gen(function* () {
+      const machine = yield* absent(readMachine(claimant))
+      const carries = machine?.metadata.uid === claimant.uid && claimOf(machine)?.id === claim.id
+      if (carries && annotation(machine, Names.RUN_ANNOTATION) !== undefined) return
+      yield* freeHost(claimant, claim, {})
+    }).pipe(Effect.ignore)
+
+  /** The three steps, in order. */
   const claim = Effect.fnUntraced(function* (
     claimant: Claimant,
     claim: Claim,
-    known: { readonly machine?: RemoteMachine | undefined; readonly host?: PooledRemoteMachine | undefined }
+    known: Known
   ) {
-    const intended = yield* intent(claimant, claim, known.machine)
+    const intended = yield* intent(claimant, claim, known)
     if (claim.host === "") return { machine: intended, host: undefined }
-    const held = yield* hold(claimant, claim, known.host)
-    const host = yield* populateHost(claimant, claim, held)
+    const host = yield* hold(claimant, claim, known.host).pipe(
+      Effect.flatMap((held) => populateHost(claimant, claim, held)),
+      Effect.tapErrorTag("ClaimLost", () => Effect.ignore(clearIntent(claimant, claim)))
+    )
     const machine = yield* populateMachine(claimant, claim, host, intended).pipe(
-      Effect.tapErrorTag("ClaimLost", () => Effect.ignore(freeHost(claimant, claim, {})))
+      Effect.tapError((error) =>
+        error instanceof ClaimLost || isNotFound(error) ? undo(claimant, claim) : Effect.void
+      )
     )
     yield* labelOwner(claimant, machine, host)
     return { machine, host }
@@ -208,9 +258,11 @@ export const make = (kube: KubeClientShape) => {
     )
 
   /** The machine's side, last: its claim and, when it is being deleted, its finalizer, in one write. */
-  const letGo = (claimant: Claimant, leaving: Exclude<Leaving, "no">) =>
+  const letGo = (claimant: Claimant, claim: Claim | undefined, leaving: Exclude<Leaving, "no">) =>
     readThenWrite(absent(readMachine(claimant)), undefined, (machine) => {
       if (machine === undefined || machine.metadata.uid !== claimant.uid) return Effect.succeed(undefined)
+      // Another leader has found another host for it meanwhile.
+      if (leaving === "suspect" && claimOf(machine)?.id !== claim?.id) return Effect.succeed(machine)
       const annotations = {
         [Names.CLAIM_ANNOTATION]: null,
         [Names.RUN_ANNOTATION]: null,
@@ -228,15 +280,32 @@ export const make = (kube: KubeClientShape) => {
     known: Claim | undefined,
     leaving: Exclude<Leaving, "no">
   ) {
-    const machine = yield* absent(readMachine(claimant))
+    const machine = leaving === "suspect" ? yield* unpopulate(claimant, known) : yield* absent(readMachine(claimant))
     const written = machine?.metadata.uid === claimant.uid ? claimOf(machine) : undefined
     const claim = known ?? written
+    // What another leader claimed for a machine that leaves is given back, too.
+    if (leaving === "deleted" && written !== undefined && written.id !== claim?.id && written.host !== "")
+      yield* freeHost(claimant, written, {})
     const host =
       claim === undefined || claim.host === ""
         ? undefined
         : yield* freeHost(claimant, claim, leaving === "suspect" ? yield* unreachable(claimant, claim) : {})
-    return { host, machine: yield* letGo(claimant, leaving) }
+    return { host, machine: yield* letGo(claimant, claim, leaving) }
   })
+
+  /**
+   * Before a suspect host is freed: a crash in between leaves an intent without an address, which is completed on this
+   * host or another, and never a machine that goes on with a host that isn't its own any more.
+   */
+  const unpopulate = (claimant: Claimant, claim: Claim | undefined) =>
+    readThenWrite(absent(readMachine(claimant)), undefined, (machine) =>
+      machine === undefined ||
+      machine.metadata.uid !== claimant.uid ||
+      claimOf(machine)?.id !== claim?.id ||
+      machine.spec.address === undefined
+        ? Effect.succeed(machine)
+        : absent(kube.patch(RemoteMachines, machineRef(claimant), { spec: UNPOPULATED }, preconditions(machine)))
+    )
 
   const unreachable = Effect.fnUntraced(function* (claimant: Claimant, claim: Claim) {
     const host = yield* absent(kube.get(PooledRemoteMachines, hostRef(claimant, claim)))
@@ -254,7 +323,7 @@ export const make = (kube: KubeClientShape) => {
 
   /** The host keeps the claim, marked: held, given to nobody, until a person frees it. */
   const quarantine = Effect.fnUntraced(function* (claimant: Claimant, claim: Claim, reason: string) {
-    if (claim.host === "") return { host: undefined, machine: yield* letGo(claimant, "deleted") }
+    if (claim.host === "") return { host: undefined, machine: yield* letGo(claimant, claim, "deleted") }
     const host = yield* readThenWrite(
       absent(kube.get(PooledRemoteMachines, hostRef(claimant, claim))),
       undefined,
@@ -273,7 +342,7 @@ export const make = (kube: KubeClientShape) => {
               preconditions(host)
             )
     )
-    return { host, machine: yield* letGo(claimant, "deleted") }
+    return { host, machine: yield* letGo(claimant, claim, "deleted") }
   })
 
   return { claim, release, quarantine, freeHost }

@@ -10,10 +10,9 @@ import * as Stream from "effect/Stream"
 import { machineDataSecretName } from "../api/ClusterApiView.ts"
 import { Secrets } from "../api/Core.ts"
 import * as Names from "../api/Names.ts"
-import { PooledRemoteMachines } from "../api/PooledRemoteMachine.ts"
 import type { RemoteMachine } from "../api/RemoteMachine.ts"
 import { backoffMillis, CLEAN_BACKOFF, CONNECT_BACKOFF, STEP_BACKOFF } from "../domain/Backoff.ts"
-import type { Claim, RunRecord } from "../domain/Claim.ts"
+import type { RunRecord } from "../domain/Claim.ts"
 import { Activity, Event, type Failure } from "../domain/Machine.ts"
 import type { HostError } from "../hosts/HostError.ts"
 import type { HostRunsShape } from "../hosts/HostRuns.ts"
@@ -23,7 +22,7 @@ import * as HostPlan from "./HostPlan.ts"
 import { hostFailure, inputFailure } from "./MachineFailures.ts"
 import type { Surroundings } from "./MachineInputs.ts"
 import { ObjectChanged } from "./ObjectRecorder.ts"
-import { annotation, claimOf, keyOf, runOf } from "./Objects.ts"
+import { annotation, keyOf, runOf } from "./Objects.ts"
 import { changeOf } from "./ObjectWatch.ts"
 import type { PoolAllocatorShape } from "./PoolAllocator.ts"
 
@@ -153,7 +152,6 @@ export const make = (services: Services) => {
     return Effect.gen(function* () {
       yield* pause(CLEAN_BACKOFF, wait)
       const machine = current()
-      if (next === "release" && (yield* hostIsAnothers(machine, claim))) return yield* post(Event.Cleaned({ attempt }))
       if (HostPlan.isUncleanable(machine, activity.run))
         return yield* post(Event.Uncleanable({ attempt, failure: uncleanable(machine, activity.run) }))
       const access = yield* HostPlan.access(kube, machine)
@@ -164,7 +162,8 @@ export const make = (services: Services) => {
           Stream.runDrain,
           Effect.andThen(post(Event.Cleaned({ attempt }))),
           Effect.catch((error) => {
-            // The host's own record is the last authority: another tenant could only come once ours was gone.
+            // Crash-point table, row "cleared, before finalizer". The host's own record is the last authority, not the
+            // PooledRemoteMachine's: another tenant could only come once ours was gone.
             if (error.reason === "Released" || (error.reason === "ForeignTenant" && next === "release"))
               return post(Event.Cleaned({ attempt }))
             if (error.reason === "StaleFence") return Effect.fail(new ObjectChanged({ object: keyOf(machine) }))
@@ -179,22 +178,6 @@ export const make = (services: Services) => {
       )
     )
   }
-
-  /**
-   * Crash-point table, row "PooledRemoteMachine cleared, before finalizer": cleaned and given back already. Read from
-   * the API server, for a cache may show the time before the claim.
-   */
-  const hostIsAnothers = (machine: RemoteMachine, claim: Claim) =>
-    claim.host === ""
-      ? Effect.succeed(false)
-      : kube.get(PooledRemoteMachines, { namespace: machine.metadata.namespace ?? "", name: claim.host }).pipe(
-          Effect.map((host) => claimOf(host)?.id !== claim.id),
-          // A host object that someone deleted is no evidence: the machine's own spec says where the host is.
-          Effect.catchIf(
-            (error) => error.reason === "NotFound",
-            () => Effect.succeed(false)
-          )
-        )
 
   const quarantine = (activity: Extract<Activity, { _tag: "Quarantine" }>, post: Post): Acting =>
     Effect.gen(function* () {

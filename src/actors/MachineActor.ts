@@ -69,6 +69,9 @@ const oneLife = Effect.fnUntraced(function* (options: Options, mailbox: Mailbox<
   const recorder = yield* Recorder.make(kube, first, recording)
   const initial = recover(observe(first, yield* options.around(first)))
 
+  const notify = (notice: Notice) => events.record(RemoteMachines, recorder.current(), notice)
+  yield* Effect.forEach(Machine.opening(initial), notify, { discard: true })
+
   const perform = Activities.make({
     kube,
     hosts,
@@ -99,7 +102,7 @@ const oneLife = Effect.fnUntraced(function* (options: Options, mailbox: Mailbox<
     {
       commit: recorder.commit,
       perform,
-      notify: (notice) => events.record(RemoteMachines, recorder.current(), notice),
+      notify,
       ...(options.entered === undefined ? {} : { entered: options.entered })
     },
     translated,

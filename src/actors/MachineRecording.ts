@@ -6,6 +6,7 @@ import * as Names from "../api/Names.ts"
 import { HOST_DEFAULTS, type RemoteMachine, RemoteMachines } from "../api/RemoteMachine.ts"
 import { encodeRun } from "../domain/Claim.ts"
 import { isFinal, type State } from "../domain/Machine.ts"
+import { contradicts } from "../domain/MachineRecovery.ts"
 import { durable, isProgress, type Place, status } from "../domain/MachineStatus.ts"
 import type { JsonObject } from "../kube/KubeClient.ts"
 import { type Recording, statusChange } from "./ObjectRecorder.ts"
@@ -71,5 +72,7 @@ export const recording: Recording<RemoteMachine, State> = {
   durablePatch,
   statusPatch,
   isProgress,
-  sameFacts
+  sameFacts,
+  contradicts: (machine, state) =>
+    contradicts(state.phase, { claim: claimOf(machine), populated: machine.spec.address !== undefined })
 }

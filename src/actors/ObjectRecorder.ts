@@ -37,6 +37,8 @@ export interface Recording<A extends KubeObject, State> {
   readonly isProgress: (before: State | undefined, after: State) => boolean
   /** Whether what the state was decided on still stands. */
   readonly sameFacts: (before: A, after: A) => boolean
+  /** Whether the object, as it is seen now, rules out what the state was decided on. Absent: it never does. */
+  readonly contradicts?: (object: A, state: State) => boolean
 }
 
 export interface ObjectRecorder<A extends KubeObject, State> {
@@ -102,6 +104,9 @@ export const make = Effect.fnUntraced(function* <A extends KubeObject, State>(
 
   const writeDurable = (state: State, left: number): Effect.Effect<void, KubeError | ObjectChanged> =>
     Effect.suspend(() => {
+      // The caches may have shown it without a conflict, between the event and this write.
+      if (recording.contradicts?.(object, state) === true)
+        return Effect.fail(new ObjectChanged({ object: keyOf(object) }))
       const patch = recording.durablePatch(object, state)
       if (patch === undefined) return Effect.void
       const { uid, resourceVersion } = object.metadata

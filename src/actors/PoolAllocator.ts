@@ -131,7 +131,7 @@ const make = Effect.gen(function* () {
   })
 
   const carryOut = (grant: Pool.Grant): Effect.Effect<void> => {
-    const { request, claim } = grant
+    const { request, claim, replaces } = grant
     const namespace = request.namespace
     const name = request.key.slice(namespace.length + 1)
     const claimant = { namespace, name, uid: request.uid }
@@ -139,6 +139,7 @@ const make = Effect.gen(function* () {
       inFlight
         .withPermit(
           writes.claim(claimant, claim, {
+            replaces,
             machine: attempt === 0 ? machines.get(request.uid) : undefined,
             host: attempt === 0 ? hosts.get(`${namespace}/${claim.host}`) : undefined
           })
@@ -154,6 +155,7 @@ const make = Effect.gen(function* () {
             }),
             onFailure: Effect.fnUntraced(function* (error) {
               if (error._tag === "ClaimLost") {
+                if (error.machine !== undefined) yield* machineSeen(error.machine)
                 if (error.host !== undefined) yield* hostSeen(error.host)
                 else if (error.why === "host-taken") yield* hostGone({ metadata: { namespace, name: claim.host } })
                 // A machine that leaves gets nothing more; its own actor releases.

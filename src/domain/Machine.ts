@@ -15,7 +15,8 @@ import {
   type Observed,
   Phase,
   provisioning,
-  type State
+  type State,
+  type Waiting
 } from "./MachineState.ts"
 import type { Notice } from "./Notice.ts"
 
@@ -118,7 +119,10 @@ export const transition = (state: State, event: Event): Step =>
     Uncleanable: ({ attempt, failure }): Step => {
       const { phase } = state
       if (phase._tag !== "Cleaning" || state.attempt !== attempt || phase.work !== "clean") return [state, none]
-      return [anew(state, Phase.Cleaning({ ...phase, failure, work: "quarantine" })), [notices.quarantined(phase.claim, failure)]]
+      return [
+        anew(state, Phase.Cleaning({ ...phase, failure, work: "quarantine" })),
+        [notices.quarantined(phase.claim, failure)]
+      ]
     },
     InputsChanged: (): Step => unblock(state),
     Released: ({ leaving }): Step => released(state, leaving)
@@ -144,7 +148,7 @@ const observe = (before: State, observed: Observed): Step => {
     const waiting = observed.waiting.length > 0 ? observed.waiting : phase.waiting.filter((one) => one.on === "Host")
     return Equal.equals(waiting, phase.waiting)
       ? [state, none]
-      : [to(state, Phase.Pending({ ...phase, waiting })), none]
+      : [to(state, Phase.Pending({ ...phase, waiting })), refusals(waiting)]
   }
   return noticed ? unblock(state) : [state, none]
 }
@@ -155,7 +159,9 @@ const leave = (state: State): Step =>
     Pending: (phase): Step =>
       phase.deleting ? [state, none] : [to(state, Phase.Pending({ ...phase, deleting: true })), none],
     Claimed: (phase): Step =>
-      phase.leaving === "deleted" ? [state, none] : [anew(state, Phase.Claimed({ ...phase, leaving: "deleted" })), none],
+      phase.leaving === "deleted"
+        ? [state, none]
+        : [anew(state, Phase.Claimed({ ...phase, leaving: "deleted" })), none],
     Provisioning: ({ claim, run }): Step => [anew(state, cleaning(claim, run)), [notices.cleaning(claim)]],
     Ready: ({ claim, run }): Step => [anew(state, cleaning(claim, run)), [notices.cleaning(claim)]],
     Cleaning: (): Step => [state, none],
@@ -185,7 +191,8 @@ const failed = (state: State, attempt: number, failure: Failure): Step => {
       return [state, none]
     case "Claimed": {
       if (state.attempt !== attempt || phase.leaving !== "no") return [state, none]
-      if (failure.retry !== "backoff") return [to(state, Phase.Claimed({ ...phase, failure })), [notices.failed(failure)]]
+      if (failure.retry !== "backoff")
+        return [to(state, Phase.Claimed({ ...phase, failure })), [notices.failed(failure)]]
       const failures = phase.failures + 1
       const leaving = failures >= CONNECT_BUDGET && phase.claim.host !== "" ? "suspect" : "no"
       return [anew(state, Phase.Claimed({ ...phase, failure, failures, leaving })), [notices.failed(failure)]]
@@ -233,6 +240,14 @@ const cleaned = (state: State, attempt: number): Step => {
     return [anew(state, claimed(phase.claim)), none]
   return [state, none]
 }
+
+/** What people must be told at once: their spec asks for what can't be done. Other waiting is everyday. */
+const refusals = (waiting: ReadonlyArray<Waiting>): ReadonlyArray<Notice> =>
+  waiting.filter((one) => one.on === "Refused").map(notices.waiting)
+
+/** What is told when a life begins, before any event. */
+export const opening = ({ phase }: State): ReadonlyArray<Notice> =>
+  phase._tag === "Pending" ? refusals(phase.waiting) : none
 
 const unclaimed = Phase.Pending({ waiting: [], deleting: false })
 

@@ -56,6 +56,8 @@ export interface Request {
 export interface Grant {
   readonly request: Request
   readonly claim: Claim
+  /** Id of the claim that the machine carried when this was chosen: only that one may be written over. */
+  readonly replaces: string | undefined
 }
 
 export interface State {
@@ -190,7 +192,11 @@ const grant = (state: State, request: Request): State => {
   return {
     ...state,
     waiting: state.waiting.filter((one) => one.uid !== request.uid),
-    grants: HashMap.set(state.grants, request.uid, { request, claim: choice.claim }),
+    grants: HashMap.set(state.grants, request.uid, {
+      request,
+      claim: choice.claim,
+      replaces: Option.getOrUndefined(HashMap.get(state.machines, request.uid))?.claim?.id
+    }),
     promised: HashMap.set(state.promised, promiseOf(state, request, choice.claim), request.uid)
   }
 }

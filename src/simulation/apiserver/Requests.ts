@@ -20,6 +20,8 @@ export interface Request {
   readonly dryRun?: boolean
   /** Who is told to own what is written; absent: the client. */
   readonly fieldManager?: string
+  /** Through which subresource, where it is not the status (scale). */
+  readonly fieldSubresource?: string
 }
 
 export interface Target extends Request {

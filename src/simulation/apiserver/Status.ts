@@ -6,6 +6,8 @@ import * as Data from "effect/Data"
 import type { Json } from "./Json.ts"
 
 export type StatusReason =
+  /** What upstream gives no reason for: people see only the message. */
+  | ""
   | "BadRequest"
   | "Unauthorized"
   | "Forbidden"

@@ -13,10 +13,12 @@ export const runDir = (claim: string): string => `${RUNS}/${claim}`
 export const journalPath = (claim: string, verb: "run" | "clean"): string => `${runDir(claim)}/${verb}.journal`
 /** Paths the run made, for the cleaning. */
 export const writtenPath = (claim: string): string => `${runDir(claim)}/written`
+/** What is not worth keeping over a boot. */
+export const VOLATILE = "/run/machinist"
 /** Which process drives the run, in which boot; on /run, so a reboot takes it along. */
-export const driverPath = (claim: string, verb: "run" | "clean"): string => `/run/machinist/${claim}.${verb}`
+export const driverPath = (claim: string, verb: "run" | "clean"): string => `${VOLATILE}/${claim}.${verb}`
 /** Why a driver gave up without being able to write a record. */
-export const faultPath = (claim: string, verb: "run" | "clean"): string => `/run/machinist/${claim}.${verb}.fault`
+export const faultPath = (claim: string, verb: "run" | "clean"): string => `${VOLATILE}/${claim}.${verb}.fault`
 
 const Tenancy = Schema.fromJsonString(
   Schema.Struct({

@@ -16,6 +16,7 @@ import {
   RUNS,
   readJournal,
   readTenancy,
+  VOLATILE,
   writtenPath
 } from "./Journal.ts"
 import type { HostProcess, Kernel } from "./Kernel.ts"
@@ -202,6 +203,7 @@ const driveClean = Effect.fnUntraced(function* (
   }
   yield* bury(kernel, request)
   kernel.disk.remove(RUNS)
+  kernel.disk.remove(VOLATILE)
 })
 
 const driveRun = Effect.fnUntraced(function* (

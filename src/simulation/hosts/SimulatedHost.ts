@@ -124,7 +124,7 @@ const write = (channel: HostChannel, queue: HostChannel["stdout"], line: string)
   })
 
 const loseAll = (connections: ReadonlySet<HostConnection>, message: string): Effect.Effect<void> =>
-  Effect.forEach([...connections], (connection) => connection.lose(message), { discard: true })
+  Effect.suspend(() => Effect.forEach([...connections], (connection) => connection.lose(message), { discard: true }))
 
 export const makeSimulatedHost = Effect.fnUntraced(function* (
   options: HostOptions,
@@ -141,7 +141,7 @@ export const makeSimulatedHost = Effect.fnUntraced(function* (
     disk,
     witness,
     serviceManager: options.serviceManager ?? "systemd",
-    onPowerLoss: Effect.suspend(() => loseAll(connections, "the host lost power")),
+    onPowerLoss: loseAll(connections, "the host lost power"),
     writeLatency: options.writeLatency ?? 0
   })
   const k0s = makeK0s(kernel, options.k0s ?? openWorld)

@@ -43,7 +43,8 @@ export interface SimulatedHosts {
 }
 
 const failure = (target: SshTarget, phase: SshPhase, message: string): SshError =>
-  new SshError({ phase, target: targetName(target), message })
+  // As the live client words it: who could not be reached, then why.
+  new SshError({ phase, target: targetName(target), message: `cannot connect to ${targetName(target)}: ${message}` })
 
 const authenticate = (host: SimulatedHost, target: SshTarget): Effect.Effect<void, SshError> => {
   const passphrase = target.passphrase === undefined ? undefined : Redacted.value(target.passphrase)

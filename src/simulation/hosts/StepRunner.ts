@@ -7,7 +7,7 @@ import * as Effect from "effect/Effect"
 import type { RunStep } from "../../hosts/Protocol.ts"
 import { SENTINEL } from "../../hosts/Protocol.ts"
 import type { DiskError } from "./Disk.ts"
-import { type K0s, SERVICES } from "./K0s.ts"
+import { K0S_DATA, type K0s, SERVICES } from "./K0s.ts"
 import type { Kernel } from "./Kernel.ts"
 import { interpret, parse } from "./MiniShell.ts"
 import { type Millis, pass } from "./Time.ts"
@@ -126,6 +126,23 @@ const install = (context: StepContext, script: string): Effect.Effect<number, Di
   return context.k0s(["install", ...words, ...(again && !words.includes("--force") ? ["--force"] : [])])
 }
 
+/** As our own script does: without its binary k0s can't reset, and a binary that the bootstrap fetched goes too. */
+const reset = Effect.fnUntraced(function* (context: StepContext, script: string): Effect.fn.Return<number, DiskError> {
+  const { disk } = context.kernel
+  const path = /^k0s=(\S+)/m.exec(unquote(script))?.[1]
+  if (path !== undefined && !disk.exists(path)) {
+    if (disk.exists(K0S_DATA)) {
+      context.stderr(`${path} is gone and ${K0S_DATA} is not: k0s can't reset it\n`)
+      return 1
+    }
+    for (const service of SERVICES) disk.remove(service)
+    return 0
+  }
+  const code = yield* context.k0s(["reset"])
+  if (code === 0 && path !== undefined && script.includes('rm -f "$k0s"')) disk.remove(path)
+  return code
+})
+
 const NAMED: Readonly<
   Record<string, (context: StepContext, script: string, k0s: K0s) => Effect.Effect<number, DiskError>>
 > = {
@@ -147,7 +164,7 @@ const NAMED: Readonly<
     Effect.as(context.kernel.disk.write(SENTINEL, "success\n", { via: "step", claim: context.claim }), 0),
   "leave etcd": () => Effect.succeed(0),
   "stop k0s": (context) => context.k0s(["stop"]),
-  "reset k0s": (context) => context.k0s(["reset"])
+  "reset k0s": reset
 }
 
 const makesSentinel = (script: string): boolean =>

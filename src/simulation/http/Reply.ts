@@ -16,6 +16,8 @@ export type Reply =
       readonly contentType?: string
     }
   | { readonly _tag: "Text"; readonly code: number; readonly text: string }
+  /** JSON that is text already. */
+  | { readonly _tag: "Raw"; readonly code: number; readonly text: string; readonly contentType?: string }
   /** One JSON value a line, until the stream ends. */
   | { readonly _tag: "Watch"; readonly lines: Stream.Stream<string>; readonly contentType: string }
 
@@ -40,7 +42,7 @@ export const statusJson = (status: ApiStatus): JsonObject => ({
   metadata: {},
   status: "Failure",
   message: status.message,
-  reason: status.reason,
+  ...(status.reason === "" ? {} : { reason: status.reason }),
   ...(status.details === undefined
     ? {}
     : {

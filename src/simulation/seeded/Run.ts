@@ -177,7 +177,7 @@ const carryOut = Effect.fnUntraced(function* (run: Running, action: Action) {
       const second = yield* startProcess(run)
       return yield* later(
         action.forMillis,
-        Effect.suspend(() => (run.processes.includes(second) ? crashOne(run, run.processes[0]) : Effect.void))
+        Effect.suspend(() => (run.healed() || !run.processes.includes(second) ? Effect.void : crashOne(run, run.processes[0])))
       )
     }
     case "pauseCluster":

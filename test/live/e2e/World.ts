@@ -4,7 +4,7 @@
  * in some way. Not the hosts (TestHosts), nor what a test does with all this.
  */
 import { readdirSync } from "node:fs"
-import { join } from "node:path"
+import { join, relative } from "node:path"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -174,18 +174,22 @@ export const bootstrapData = (
   return renderCloudConfig(payload.success)
 }
 
-/** Every path that was ever written on the host's disk: the upper layer of its overlay, seen from outside of it. */
-const written = (host: TestHosts.TestHost): ReadonlyArray<string> =>
-  readdirSync(join(host.machine.directory, "upper"), { recursive: true, encoding: "utf8" }).sort()
+/** Every file that is on the host's disk because it was written there: the upper layer of its overlay, from outside. */
+const written = (host: TestHosts.TestHost): ReadonlyArray<string> => {
+  const upper = join(host.machine.directory, "upper")
+  return readdirSync(upper, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() || entry.isSymbolicLink())
+    .map((entry) => relative(upper, join(entry.parentPath, entry.name)))
+    .sort()
+}
 
 /** What a host had on its disk before anyone came: for `residue`. */
 export const pristine = (host: TestHosts.TestHost): ReadonlySet<string> => new Set(written(host))
 
-/** Stays on purpose: the tombstone and the directory of its lock (empty); the working directory, which may be anyone's. */
-const KEPT = ["var/lib/machinist", "var/lib/machinist/tenancy", "var/lib/machinist/lock", "etc/k0smotron"]
-/** Written by what a host does by itself: logs, parents of files that came and went. */
-const BY_ITSELF =
-  /^(var\/log(\/.*)?|var\/lib\/(systemd|dbus)(\/.*)?|etc|usr|usr\/local|usr\/local\/bin|var|var\/lib|root|home)$/
+/** Stays on purpose. */
+const TOMBSTONE = "var/lib/machinist/tenancy"
+/** Written by what a host does by itself. */
+const BY_ITSELF = /^var\/(log|lib\/systemd|lib\/dbus)\//
 
 /** Whatever is left of k0s, of the bootstrap and of us, by the real file system and process table; empty: clean. */
 export const residue = (host: TestHosts.TestHost, before: ReadonlySet<string>) =>
@@ -193,7 +197,7 @@ export const residue = (host: TestHosts.TestHost, before: ReadonlySet<string>) =
     TestHosts.execOk(
       host,
       [
-        "find /tmp /run/cluster-api /run/k0s -mindepth 1 2>/dev/null",
+        "find /tmp /run/cluster-api /run/k0s ! -type d 2>/dev/null",
         "grep -Ls '^state free$' /var/lib/machinist/tenancy",
         "grep -lsE 'MACHINIST_(CLAIM|DRIVER|STEP)=' /proc/[0-9]*/environ",
         "cat /proc/[0-9]*/comm | grep -x k0s",
@@ -202,6 +206,6 @@ export const residue = (host: TestHosts.TestHost, before: ReadonlySet<string>) =
     ),
     (text) => [
       ...text.split("\n").filter((line) => line !== ""),
-      ...written(host).filter((path) => !before.has(path) && !KEPT.includes(path) && !BY_ITSELF.test(path))
+      ...written(host).filter((path) => !before.has(path) && path !== TOMBSTONE && !BY_ITSELF.test(path))
     ]
   )

@@ -19,7 +19,7 @@ import { type K0sStart, KUBELET_CONF } from "../../../src/simulation/hosts/K0s.t
 import { makeSimulatedHosts } from "../../../src/simulation/hosts/SimulatedHosts.ts"
 import { dirtyHosts, doubleTenants } from "../../../src/simulation/Witness.ts"
 import { cleanOf, runOf, tenant } from "../../conformance/hosts/World.ts"
-import { speak, targetOf } from "./speak.ts"
+import { seconds, speak, targetOf } from "./speak.ts"
 
 const ADDRESS = "10.0.0.1"
 const NO_STEPS = { name: "nothing", script: "true\n" }
@@ -64,7 +64,7 @@ describe("reachability", () => {
       yield* TestClock.adjust("1 second")
       yield* host.loseConnections
       assert.strictEqual((yield* Fiber.join(call)).phase, "closed")
-      yield* TestClock.adjust("2 minutes")
+      yield* seconds(120)
       assert.strictEqual(host.tenancy()?.state, "ready")
       assert.deepStrictEqual(hosts.defects(), [])
     })
@@ -163,7 +163,7 @@ describe("k0s", () => {
     const payload = Result.getOrThrow(parseCloudConfig(renderCloudConfig(boot)))
     const run = runOf(asScript ? [commandsAsScript(payload.steps)] : payload.steps, { files: payload.files })
     const call = yield* Effect.forkChild(speak(hosts.client, targetOf(ADDRESS), { ...run, stepTimeoutSeconds: 3600 }))
-    yield* TestClock.adjust("1 minute")
+    yield* seconds(60)
     assert.deepStrictEqual((yield* Fiber.join(call)).at(-1), { _tag: "RunSucceeded" })
     assert.strictEqual(starts.length, 2)
     assert.strictEqual(starts[1]?.token, "the-token")
@@ -199,7 +199,7 @@ describe("k0s", () => {
       })
       const run = runOf(boot.steps, { files: boot.files, stepTimeoutSeconds: 3600 })
       const call = yield* Effect.forkChild(speak(hosts.client, targetOf(ADDRESS), run))
-      yield* TestClock.adjust("10 minutes")
+      yield* seconds(600)
       const events = yield* Fiber.join(call)
       const failed = events.at(-1)
       assert.strictEqual(failed?._tag, "RunFailed")

@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
+import * as TestClock from "effect/testing/TestClock"
 import { execOf } from "../../../src/hosts/driver/Exec.ts"
 import type { HostEvent, Request } from "../../../src/hosts/Protocol.ts"
 import { decodeEvent } from "../../../src/hosts/WireEvent.ts"
@@ -34,3 +35,6 @@ export const speak = (
       return lines.flatMap((line) => decodeEvent(line) ?? [])
     })
   )
+
+/** Second by second: what a fiber begins to wait for only after the clock has moved is waited for from then on. */
+export const seconds = (count: number) => Effect.repeat(TestClock.adjust("1 second"), { times: count - 1 })

@@ -3,7 +3,6 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Random from "effect/Random"
-import * as TestClock from "effect/testing/TestClock"
 import { makeSimulatedHosts } from "../../../src/simulation/hosts/SimulatedHosts.ts"
 import {
   cuttable,
@@ -15,7 +14,7 @@ import {
   type SshFaultPlan
 } from "../../../src/simulation/hosts/SshFaults.ts"
 import { runOf, tenant } from "../../conformance/hosts/World.ts"
-import { speak, targetOf } from "./speak.ts"
+import { seconds, speak, targetOf } from "./speak.ts"
 
 const ADDRESS = "10.0.0.1"
 const inspect = { verb: "inspect", tenant: tenant() } as const
@@ -40,7 +39,7 @@ describe("faults", () => {
         const client = faultySshClient(hosts.client, () => ({ ...noSshFaults, ...fault }))
         const error = yield* Effect.flip(speak(client, targetOf(ADDRESS), run))
         assert.strictEqual(error.phase, phase)
-        yield* TestClock.adjust("1 minute")
+        yield* seconds(60)
         assert.strictEqual(host.tenancy()?.state, began ? "ready" : undefined)
       })
     )
@@ -51,7 +50,7 @@ describe("faults", () => {
       const { host, hosts } = yield* oneHost
       const client = faultySshClient(hosts.client, () => ({ ...noSshFaults, halfOpen: 1 }))
       const call = yield* Effect.forkChild(speak(client, targetOf(ADDRESS), run))
-      yield* TestClock.adjust("1 hour")
+      yield* seconds(120)
       assert.isUndefined(call.pollUnsafe())
       assert.strictEqual(host.tenancy()?.state, "ready")
     })
@@ -106,11 +105,11 @@ describe("cut", () => {
       const parting = yield* Effect.forkChild(
         Effect.never.pipe(Effect.ensuring(Effect.ignore(speak(client, targetOf(ADDRESS), inspect))))
       )
-      yield* TestClock.adjust("1 second")
+      yield* seconds(1)
       const before = host.connectsSeen()
       cut.throwNow()
       const late = yield* Effect.forkChild(speak(client, targetOf(ADDRESS), inspect))
-      yield* TestClock.adjust("2 minutes")
+      yield* seconds(120)
       assert.isUndefined(following.pollUnsafe(), "the end of the run was told through the cut")
       assert.isUndefined(late.pollUnsafe())
       for (const fiber of [parting, following, late]) yield* Fiber.interrupt(fiber)

@@ -3,7 +3,7 @@
  * conflicts with other owners told or, by force, won. Does not own managedFields' form (ManagedFields.ts) nor storing.
  */
 import * as Result from "effect/Result"
-import { isJsonObject, type Json, type JsonObject, jsonEqual } from "../../apiserver/Json.ts"
+import { isJsonObject, type Json, type JsonObject, jsonEqual, stringAt } from "../../apiserver/Json.ts"
 import type { ResourceType } from "../../apiserver/ResourceType.ts"
 import { ApiStatus, badRequest } from "../../apiserver/Status.ts"
 import { difference, emptySet, type FieldSet, intersection, isEmpty, pathsOf, union } from "./FieldSet.ts"
@@ -25,7 +25,6 @@ export interface ApplyRequest {
   readonly type: ResourceType
   /** As it stands in `apiVersion`. */
   readonly apiVersion: string
-  readonly namespace: string
   readonly name: string
   readonly subresource: "status" | undefined
   readonly node: SchemaNode
@@ -37,15 +36,16 @@ export interface ApplyRequest {
 
 type Applied = Result.Result<JsonObject, ApiStatus>
 
-/** Of no class upstream either: kubectl shows it as `Error from server:`. */
-const untyped = (request: ApplyRequest, errors: ReadonlyArray<string>): ApiStatus =>
-  new ApiStatus({
+/** Of no reason upstream either: kubectl shows it as `Error from server:`. The first fault is told. */
+const untyped = (request: ApplyRequest, error: string): ApiStatus => {
+  const namespace = stringAt(request.config, "metadata", "namespace") ?? ""
+  const apiVersion = request.apiVersion.includes("/") ? request.apiVersion : `/${request.apiVersion}`
+  return new ApiStatus({
     code: 500,
-    reason: "InternalError",
-    message: `failed to create typed patch object (${request.namespace === "" ? "" : `${request.namespace}/`}${request.name}; ${request.apiVersion}, Kind=${request.type.kind}): ${
-      errors.length === 1 ? errors[0] : `errors:\n${errors.map((error) => `  ${error}`).join("\n")}`
-    }`
+    reason: "",
+    message: `failed to create typed patch object (${namespace}/${request.name}; ${apiVersion}, Kind=${request.type.kind}): ${error}`
   })
+}
 
 const managerText = (entry: Entry): string => {
   const name = JSON.stringify(entry.manager)
@@ -148,8 +148,8 @@ export const applyConfig = (live: JsonObject | undefined, request: ApplyRequest)
     return Result.fail(badRequest("metadata.managedFields must be nil"))
   }
   const config = relevant(request)
-  const errors = typeErrors(config, request.node)
-  if (errors.length > 0) return Result.fail(untyped(request, errors))
+  const [error] = typeErrors(config, request.node)
+  if (error !== undefined) return Result.fail(untyped(request, error))
   const owner: Manager = {
     manager: request.manager,
     operation: "Apply",

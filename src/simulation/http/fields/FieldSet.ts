@@ -179,10 +179,12 @@ const elementText = (element: string): string => {
   }
 }
 
-/** `.spec.parts[name="a"].weight`, for each path of the set. */
-export const pathsOf = (set: FieldSet, prefix = ""): ReadonlyArray<string> => [
-  ...(set.member ? [prefix] : []),
-  ...[...set.children.keys()]
-    .sort()
-    .flatMap((key) => pathsOf(set.children.get(key) ?? emptySet, `${prefix}${elementText(key)}`))
-]
+/** `.spec.parts[name="a"].weight`, for each path of the set; at each level what ends there first, as upstream. */
+export const pathsOf = (set: FieldSet, prefix = ""): ReadonlyArray<string> => {
+  const children = [...set.children].sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
+  const here = (element: string) => `${prefix}${elementText(element)}`
+  return [
+    ...children.filter(([, child]) => child.member).map(([element]) => here(element)),
+    ...children.flatMap(([element, child]) => pathsOf(child, here(element)))
+  ]
+}

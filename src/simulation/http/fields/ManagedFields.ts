@@ -39,7 +39,8 @@ export interface Manager {
   readonly manager: string
   readonly operation: "Apply" | "Update"
   readonly apiVersion: string
-  readonly subresource: "status" | undefined
+  /** Through which the fields were written, if not the object itself. */
+  readonly subresource: string | undefined
 }
 
 export interface Entry extends Manager {
@@ -91,7 +92,7 @@ const decodeEntry = (raw: Json): Entry | undefined => {
     manager: stringAt(raw, "manager") ?? "",
     operation,
     apiVersion: stringAt(raw, "apiVersion") ?? "",
-    subresource: stringAt(raw, "subresource") === "status" ? "status" : undefined,
+    subresource: stringAt(raw, "subresource"),
     time: stringAt(raw, "time"),
     fields
   }
@@ -194,7 +195,7 @@ export const trackWrites =
       manager: request.fieldManager ?? request.client,
       operation: "Update",
       apiVersion: next.apiVersion,
-      subresource
+      subresource: request.fieldSubresource ?? subresource
     }
     if (isEmpty(touched) && isEmpty(removed)) {
       // Nothing was written but, perhaps, the entries themselves.

@@ -7,7 +7,7 @@ import * as Clock from "effect/Clock"
 import * as Data from "effect/Data"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
-import { Machines } from "../api/ClusterApi.ts"
+import * as Schedule from "effect/Schedule"
 import * as Names from "../api/Names.ts"
 import { type PooledRemoteMachine, PooledRemoteMachines } from "../api/PooledRemoteMachine.ts"
 import { type RemoteMachine, RemoteMachines } from "../api/RemoteMachine.ts"
@@ -16,10 +16,15 @@ import { setCondition } from "../domain/Conditions.ts"
 import type { Leaving } from "../domain/Machine.ts"
 import type { JsonObject, KubeClientShape, ObjectRef } from "../kube/KubeClient.ts"
 import { KubeError } from "../kube/KubeError.ts"
-import { annotation, claimOf, inherited, REACHABLE, withFinalizer, withoutFinalizer } from "./Objects.ts"
+import { annotation, claimOf, REACHABLE, runOf, withFinalizer, withoutFinalizer } from "./Objects.ts"
+import { labelOwner, population, UNPOPULATED } from "./Population.ts"
 
 /** How often one write reads again after a conflict until the whole claim is tried anew. */
 export const CONFLICT_RETRIES = 5
+
+/** A claim that has to be undone is tried so often, the first time after so many milliseconds, then twice as long. */
+export const UNDO_RETRIES = 8
+export const UNDO_FIRST_MILLIS = 200
 
 /** Why a claim could not be made; `host` is what was read last, so that the next choice knows better. */
 export class ClaimLost extends Data.TaggedError("ClaimLost")<{
@@ -40,6 +45,25 @@ interface Known {
   readonly host?: PooledRemoteMachine | undefined
   readonly replaces?: string | undefined
 }
+
+export interface Release {
+  readonly leaving: Exclude<Leaving, "no">
+  /** A run record with a greater one: another leader has touched the host. */
+  readonly fence: number
+}
+
+const isTouchedSince = (machine: RemoteMachine, fence: number): boolean => (runOf(machine)?.fence ?? 0) > fence
+
+/** Nothing is released; the machine's actor reads the world again. */
+const overtaken = ({ namespace, name }: Claimant): KubeError =>
+  new KubeError({
+    reason: "Conflict",
+    verb: "patch",
+    kind: "RemoteMachine",
+    namespace,
+    name,
+    message: `Another leader has begun to use the host of RemoteMachine ${namespace}/${name}; it is not given back`
+  })
 
 const hostRef = (claimant: Claimant, claim: Claim): ObjectRef => ({ namespace: claimant.namespace, name: claim.host })
 
@@ -112,14 +136,12 @@ export const make = (kube: KubeClientShape) => {
   const clearIntent = (claimant: Claimant, claim: Claim) =>
     readThenWrite(absent(readMachine(claimant)), undefined, (machine) =>
       machine === undefined || machine.metadata.uid !== claimant.uid || claimOf(machine)?.id !== claim.id
-        ? Effect.void
-        : Effect.asVoid(
-            kube.patch(
-              RemoteMachines,
-              machineRef(claimant),
-              { metadata: { annotations: { [Names.CLAIM_ANNOTATION]: null } } },
-              preconditions(machine)
-            )
+        ? Effect.succeed(machine)
+        : kube.patch(
+            RemoteMachines,
+            machineRef(claimant),
+            { metadata: { annotations: { [Names.CLAIM_ANNOTATION]: null } } },
+            preconditions(machine)
           )
     )
 
@@ -180,23 +202,6 @@ export const make = (kube: KubeClientShape) => {
         : kube.patch(RemoteMachines, machineRef(claimant), patch, preconditions(machine))
     })
 
-  /** What the Machine lacks of the host's labels and annotations (k0smotron #1288); a lost write is no harm. */
-  const labelOwner = (claimant: Claimant, machine: RemoteMachine, host: PooledRemoteMachine) =>
-    Effect.gen(function* () {
-      const labels = inherited(host.metadata.labels)
-      const annotations = inherited(host.metadata.annotations)
-      const owner = machine.metadata.ownerReferences?.find((one) => one.kind === "Machine")
-      if (owner === undefined || (labels === undefined && annotations === undefined)) return
-      const ref = { namespace: claimant.namespace, name: owner.name }
-      const object = yield* kube.get(Machines, ref)
-      const missing = {
-        labels: lacking(labels, object.metadata.labels),
-        annotations: lacking(annotations, object.metadata.annotations)
-      }
-      if (missing.labels === undefined && missing.annotations === undefined) return
-      yield* kube.patch(Machines, ref, { metadata: missing }, { uid: object.metadata.uid })
-    }).pipe(Effect.catch((error) => Effect.logDebug("labels of the host did not reach the Machine", error.message)))
-
   /** A claim that nobody will use is undone, unless its machine got as far as the host with it: then it is released. */
   const undo = (claimant: Claimant, claim: Claim): Effect.Effect<void> =>
     Effect.gen(function* () {
@@ -204,26 +209,30 @@ export const make = (kube: KubeClientShape) => {
       const carries = machine?.metadata.uid === claimant.uid && claimOf(machine)?.id === claim.id
       if (carries && annotation(machine, Names.RUN_ANNOTATION) !== undefined) return
       yield* freeHost(claimant, claim, {})
-    }).pipe(Effect.ignore)
+    }).pipe(
+      Effect.retry({ schedule: Schedule.exponential(UNDO_FIRST_MILLIS), times: UNDO_RETRIES }),
+      Effect.catch((error) => Effect.logWarning("a claim could not be undone", { claim: claim.id, why: error.message }))
+    )
 
   /** The three steps, in order. */
-  const claim = Effect.fnUntraced(function* (
-    claimant: Claimant,
-    claim: Claim,
-    known: Known
-  ) {
+  const claim = Effect.fnUntraced(function* (claimant: Claimant, claim: Claim, known: Known) {
     const intended = yield* intent(claimant, claim, known)
     if (claim.host === "") return { machine: intended, host: undefined }
     const host = yield* hold(claimant, claim, known.host).pipe(
       Effect.flatMap((held) => populateHost(claimant, claim, held)),
-      Effect.tapErrorTag("ClaimLost", () => Effect.ignore(clearIntent(claimant, claim)))
+      // The machine as it is then goes with the error: a cached intent that is gone must not pass for a written one.
+      Effect.catchTag("ClaimLost", (lost) =>
+        Effect.flatMap(clearIntent(claimant, claim), (machine) =>
+          Effect.fail(machine === undefined ? lost : new ClaimLost({ ...lost, machine }))
+        )
+      )
     )
     const machine = yield* populateMachine(claimant, claim, host, intended).pipe(
       Effect.tapError((error) =>
         error instanceof ClaimLost || isNotFound(error) ? undo(claimant, claim) : Effect.void
       )
     )
-    yield* labelOwner(claimant, machine, host)
+    yield* labelOwner(kube, machine, host)
     return { machine, host }
   })
 
@@ -278,9 +287,10 @@ export const make = (kube: KubeClientShape) => {
   const release = Effect.fnUntraced(function* (
     claimant: Claimant,
     known: Claim | undefined,
-    leaving: Exclude<Leaving, "no">
+    { leaving, fence }: Release
   ) {
-    const machine = leaving === "suspect" ? yield* unpopulate(claimant, known) : yield* absent(readMachine(claimant))
+    yield* untouched(claimant, fence)
+    const machine = leaving === "suspect" ? yield* unpopulate(claimant, known, fence) : yield* absent(readMachine(claimant))
     const written = machine?.metadata.uid === claimant.uid ? claimOf(machine) : undefined
     const claim = known ?? written
     // What another leader claimed for a machine that leaves is given back, too.
@@ -297,14 +307,20 @@ export const make = (kube: KubeClientShape) => {
    * Before a suspect host is freed: a crash in between leaves an intent without an address, which is completed on this
    * host or another, and never a machine that goes on with a host that isn't its own any more.
    */
-  const unpopulate = (claimant: Claimant, claim: Claim | undefined) =>
-    readThenWrite(absent(readMachine(claimant)), undefined, (machine) =>
-      machine === undefined ||
-      machine.metadata.uid !== claimant.uid ||
-      claimOf(machine)?.id !== claim?.id ||
-      machine.spec.address === undefined
-        ? Effect.succeed(machine)
-        : absent(kube.patch(RemoteMachines, machineRef(claimant), { spec: UNPOPULATED }, preconditions(machine)))
+  const unpopulate = (claimant: Claimant, claim: Claim | undefined, fence: number) =>
+    readThenWrite(absent(readMachine(claimant)), undefined, (machine) => {
+      if (machine === undefined || machine.metadata.uid !== claimant.uid) return Effect.succeed(machine)
+      if (claimOf(machine)?.id !== claim?.id || machine.spec.address === undefined) return Effect.succeed(machine)
+      if (isTouchedSince(machine, fence)) return Effect.fail(overtaken(claimant))
+      return absent(kube.patch(RemoteMachines, machineRef(claimant), { spec: UNPOPULATED }, preconditions(machine)))
+    })
+
+  /** Once a machine is being deleted no leader touches a host for it any more: what is not there now never comes. */
+  const untouched = (claimant: Claimant, fence: number) =>
+    Effect.flatMap(absent(readMachine(claimant)), (machine) =>
+      machine?.metadata.uid === claimant.uid && isTouchedSince(machine, fence)
+        ? Effect.fail(overtaken(claimant))
+        : Effect.void
     )
 
   const unreachable = Effect.fnUntraced(function* (claimant: Claimant, claim: Claim) {
@@ -349,53 +365,3 @@ export const make = (kube: KubeClientShape) => {
 }
 
 export type ClaimWrites = ReturnType<typeof make>
-
-const lacking = (
-  wanted: { readonly [key: string]: string } | undefined,
-  present: Readonly<Record<string, string>> | undefined
-): { readonly [key: string]: string } | undefined => {
-  const missing = Object.entries(wanted ?? {}).filter(([key]) => present?.[key] === undefined)
-  return missing.length === 0 ? undefined : Object.fromEntries(missing)
-}
-
-/** Fields that a claim fills in; the defaults come back by the API server's own defaulting. */
-const UNPOPULATED: JsonObject = {
-  address: null,
-  port: null,
-  user: null,
-  useSudo: null,
-  sshKeyRef: null,
-  customCleanUpCommands: null,
-  commandsAsScript: null,
-  workingDir: null
-}
-
-const population = (machine: RemoteMachine, host: PooledRemoteMachine): JsonObject | undefined => {
-  if (machine.spec.address !== undefined) return undefined
-  const { address, port, user, useSudo, sshKeyRef, customCleanUpCommands, commandsAsScript, workingDir } =
-    host.spec.machine
-  const labels = lacking(inherited(host.metadata.labels), machine.metadata.labels)
-  const annotations = lacking(inherited(host.metadata.annotations), machine.metadata.annotations)
-  const metadata =
-    labels === undefined && annotations === undefined
-      ? {}
-      : {
-          metadata: {
-            ...(labels === undefined ? {} : { labels }),
-            ...(annotations === undefined ? {} : { annotations })
-          }
-        }
-  return {
-    ...metadata,
-    spec: {
-      address,
-      port,
-      user,
-      useSudo,
-      sshKeyRef: sshKeyRef.name === "" ? undefined : { name: sshKeyRef.name },
-      customCleanUpCommands,
-      commandsAsScript,
-      workingDir
-    }
-  }
-}

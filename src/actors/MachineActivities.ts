@@ -70,7 +70,7 @@ export const make = (services: Services) => {
 
   const release = (activity: Extract<Activity, { _tag: "Release" }>, post: Post): Acting =>
     Effect.andThen(
-      allocator.release(claimant(), activity.claim, activity.leaving),
+      allocator.release(claimant(), activity.claim, activity),
       post(Event.Released({ leaving: activity.leaving }))
     )
 
@@ -85,7 +85,7 @@ export const make = (services: Services) => {
       const fence = runOf(machine)?.fence ?? 0
       const report = yield* Effect.mapError(
         hosts.inspect(access, HostPlan.tenant(machine, claim, fence, surroundings)),
-        (error) => hostFailure(error, data.redact)
+        (error) => hostFailure(error, machine, data.redact)
       )
       const { tenancy } = report
       const held = tenancy !== undefined && tenancy.claim !== claim.id && tenancy.state !== "free"
@@ -140,10 +140,10 @@ export const make = (services: Services) => {
         return post(
           mayAdopt(current())
             ? Event.JournalUnusable({ attempt, message: ADOPTING })
-            : Event.Failed({ attempt, failure: hostFailure(error, redact) })
+            : Event.Failed({ attempt, failure: hostFailure(error, current(), redact) })
         )
       default:
-        return post(Event.Failed({ attempt, failure: hostFailure(error, redact) }))
+        return post(Event.Failed({ attempt, failure: hostFailure(error, current(), redact) }))
     }
   }
 
@@ -167,7 +167,7 @@ export const make = (services: Services) => {
             if (error.reason === "Released" || (error.reason === "ForeignTenant" && next === "release"))
               return post(Event.Cleaned({ attempt }))
             if (error.reason === "StaleFence") return Effect.fail(new ObjectChanged({ object: keyOf(machine) }))
-            return post(Event.Failed({ attempt, failure: hostFailure(error, noRedaction) }))
+            return post(Event.Failed({ attempt, failure: hostFailure(error, machine, noRedaction) }))
           })
         )
     }).pipe(

@@ -10,7 +10,7 @@ import { contradicts } from "../domain/MachineRecovery.ts"
 import { durable, isProgress, type Place, status } from "../domain/MachineStatus.ts"
 import type { JsonObject } from "../kube/KubeClient.ts"
 import { type Recording, statusChange } from "./ObjectRecorder.ts"
-import { annotation, claimOf } from "./Objects.ts"
+import { annotation, claimOf, runOf } from "./Objects.ts"
 
 export const placeOf = (machine: RemoteMachine): Place | undefined =>
   machine.spec.address === undefined
@@ -64,7 +64,10 @@ const sameProgress = (
 const sameFacts = (before: RemoteMachine, after: RemoteMachine): boolean =>
   claimOf(after)?.id === claimOf(before)?.id &&
   annotation(after, Names.RUN_ANNOTATION) === annotation(before, Names.RUN_ANNOTATION) &&
-  after.spec.providerID === before.spec.providerID
+  after.spec.providerID === before.spec.providerID &&
+  // A host must not be touched for a machine that lost its address, or is leaving.
+  after.spec.address === before.spec.address &&
+  (after.metadata.deletionTimestamp === undefined) === (before.metadata.deletionTimestamp === undefined)
 
 export const recording: Recording<RemoteMachine, State> = {
   kind: RemoteMachines,
@@ -74,5 +77,9 @@ export const recording: Recording<RemoteMachine, State> = {
   isProgress,
   sameFacts,
   contradicts: (machine, state) =>
-    contradicts(state.phase, { claim: claimOf(machine), populated: machine.spec.address !== undefined })
+    contradicts(state.phase, {
+      claim: claimOf(machine),
+      run: runOf(machine),
+      populated: machine.spec.address !== undefined
+    })
 }

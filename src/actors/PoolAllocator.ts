@@ -4,6 +4,7 @@
  * different machines run side by side, bounded. A requester that is interrupted leaks nothing: its choice is carried
  * to its end and found again by the next request or release.
  */
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
@@ -20,7 +21,7 @@ import type { PooledRemoteMachine } from "../api/PooledRemoteMachine.ts"
 import type { RemoteMachine } from "../api/RemoteMachine.ts"
 import { API_BACKOFF, backoffMillis } from "../domain/Backoff.ts"
 import type { Claim } from "../domain/Claim.ts"
-import type { Leaving, Waiting } from "../domain/Machine.ts"
+import type { Waiting } from "../domain/Machine.ts"
 import * as Pool from "../domain/Pool.ts"
 import { KubeClient } from "../kube/KubeClient.ts"
 import type { KubeError } from "../kube/KubeError.ts"
@@ -47,7 +48,7 @@ export interface PoolAllocatorShape {
   readonly release: (
     claimant: ClaimWrites.Claimant,
     claim: Claim | undefined,
-    leaving: Exclude<Leaving, "no">
+    how: ClaimWrites.Release
   ) => Effect.Effect<void, KubeError>
   readonly quarantine: (claimant: ClaimWrites.Claimant, claim: Claim, reason: string) => Effect.Effect<void, KubeError>
   /** What the caches show; nothing is given away before `synced`. */
@@ -172,7 +173,7 @@ const make = Effect.gen(function* () {
             })
           })
         )
-    return once(0)
+    return unfailing("a claim's writes", once(0))
   }
 
   const tellTrouble = (uid: string, error: KubeError): Effect.Effect<void> => {
@@ -215,9 +216,12 @@ const make = Effect.gen(function* () {
     Effect.gen(function* () {
       const uid = machine.metadata.uid ?? ""
       if (isOlder(machine, machines.get(uid))) return
+      const before = Option.getOrUndefined(HashMap.get(state.machines, uid))?.claim
       machines.set(uid, machine)
       const view = machineView(machine)
       yield* dispatch({ _tag: "MachineSeen", machine: view })
+      if (before !== undefined && before.host !== "" && before.id !== view.claim?.id)
+        yield* status.look(`${machine.metadata.namespace ?? ""}/${before.host}`)
       if (view.claim !== undefined && view.claim.host !== "")
         yield* status.look(`${machine.metadata.namespace ?? ""}/${view.claim.host}`)
     })
@@ -292,7 +296,7 @@ const make = Effect.gen(function* () {
 
   return PoolAllocator.of({
     claim,
-    release: (claimant, claim, leaving) => apart(claimant, claim, writes.release(claimant, claim, leaving)),
+    release: (claimant, claim, how) => apart(claimant, claim, writes.release(claimant, claim, how)),
     quarantine: (claimant, claim, reason) => apart(claimant, claim, writes.quarantine(claimant, claim, reason)),
     hostSeen,
     hostGone,
@@ -305,6 +309,20 @@ const make = Effect.gen(function* () {
     state: Effect.sync(() => state)
   })
 })
+
+/** After a defect in the allocator's own background work, milliseconds. */
+const DEFECT_PAUSE_MILLIS = 1_000
+
+/** A defect here would vanish with its fiber, and a machine would wait for ever: it is told, and the work begun again. */
+const unfailing = (what: string, work: Effect.Effect<void>): Effect.Effect<void> =>
+  Effect.catchCause(work, (cause) =>
+    Cause.hasInterruptsOnly(cause)
+      ? Effect.interrupt
+      : Effect.logError("defect in the pool allocator; it goes on", { what, cause: Cause.pretty(cause) }).pipe(
+          Effect.andThen(Effect.sleep(DEFECT_PAUSE_MILLIS)),
+          Effect.andThen(Effect.suspend(() => unfailing(what, work)))
+        )
+  )
 
 /** A cache may lag behind an answer to our own write. resourceVersions of one object grow (KEP-5504). */
 const isOlder = (seen: PooledRemoteMachine | RemoteMachine, known: PooledRemoteMachine | RemoteMachine | undefined) => {

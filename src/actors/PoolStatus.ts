@@ -12,6 +12,7 @@ import {
   type PooledRemoteMachinePhase,
   PooledRemoteMachines
 } from "../api/PooledRemoteMachine.ts"
+import { RemoteMachines } from "../api/RemoteMachine.ts"
 import type { Claim } from "../domain/Claim.ts"
 import { findCondition, setCondition } from "../domain/Conditions.ts"
 import * as Pool from "../domain/Pool.ts"
@@ -80,6 +81,8 @@ export const make = Effect.fnUntraced(function* (kube: KubeClientShape, sources:
     const claim = claimOf(host)
     if (annotation(host, Names.RELEASE_ANNOTATION) !== undefined && claim !== undefined && wanted.phase !== "Reserved")
       return yield* sources.free(host, claim)
+    if (wanted.phase === "Orphaned" && claim !== undefined && (yield* isAbandoned(host, claim)))
+      return yield* sources.free(host, claim)
     const ready = findCondition(host.status?.conditions, "Ready")
     const same = wanted.message === undefined ? ready?.status !== "False" : ready?.message === wanted.message
     if (host.status?.phase === wanted.phase && same) return
@@ -102,6 +105,22 @@ export const make = Effect.fnUntraced(function* (kube: KubeClientShape, sources:
     )
   })
 
+  /**
+   * Not absence but evidence: the very machine that the claim was made for is there, and carries another claim or none.
+   * It lost this one before it touched the host (two leaders, a crash while a lost race was undone).
+   */
+  const isAbandoned = (host: PooledRemoteMachine, claim: Claim) => {
+    const namespace = host.metadata.namespace ?? ""
+    if (!claim.machine.startsWith(`${namespace}/`)) return Effect.succeed(false)
+    return kube.get(RemoteMachines, { namespace, name: claim.machine.slice(namespace.length + 1) }).pipe(
+      Effect.map((machine) => machine.metadata.uid === claim.uid && claimOf(machine)?.id !== claim.id),
+      Effect.catchIf(
+        (error) => error.reason === "NotFound",
+        () => Effect.succeed(false)
+      )
+    )
+  }
+
   const look = (key: string): Effect.Effect<void> =>
     Effect.suspend(() => {
       dirty.add(key)
@@ -119,7 +138,9 @@ export const make = Effect.fnUntraced(function* (kube: KubeClientShape, sources:
         write(key).pipe(
           Effect.catch((error) =>
             error.reason === "NotFound" ? Effect.void : Effect.andThen(Effect.logDebug(error.message), look(key))
-          )
+          ),
+          // One host's defect must not end what shows all of them.
+          Effect.catchDefect((defect) => Effect.logError("status of a host not written", { host: key, defect }))
         ),
       { concurrency: STATUS_WRITES_IN_FLIGHT, discard: true }
     )

@@ -30,6 +30,9 @@ export const STEP_BUDGET = 3
 /** Tries of cleaning, at most a minute apart, until the host is quarantined: about a quarter of an hour. */
 export const CLEAN_BUDGET = 20
 
+/** Whoever ran last there: the host is verified clean. */
+const CLEANED = Number.MAX_SAFE_INTEGER
+
 type Step = readonly [State, ReadonlyArray<Notice>]
 const none: ReadonlyArray<Notice> = []
 
@@ -43,13 +46,13 @@ export const activity = (state: State): Activity | undefined => {
   return Phase.$match(state.phase, {
     Pending: ({ deleting, waiting }) =>
       deleting
-        ? Activity.Release({ claim: undefined, leaving: "deleted" })
+        ? Activity.Release({ claim: undefined, leaving: "deleted", fence: 0 })
         : waiting.every((one) => one.on === "Host")
           ? Activity.Claim()
           : undefined,
-    Claimed: ({ claim, failures, failure, leaving }) =>
+    Claimed: ({ claim, fence, failures, failure, leaving }) =>
       leaving !== "no"
-        ? Activity.Release({ claim, leaving })
+        ? Activity.Release({ claim, leaving, fence })
         : blocked(failure)
           ? Activity.AwaitChange({ recheck: failure.retry === "waitForChange", attempt })
           : Activity.Inspect({ claim, attempt, wait: failures }),
@@ -62,10 +65,10 @@ export const activity = (state: State): Activity | undefined => {
     Ready: () => undefined,
     Cleaning: ({ claim, run, tries, work, failure }) =>
       work === "clean"
-        ? Activity.Clean({ claim, run, attempt, tries, wait: tries - 1, next: "release" })
+        ? Activity.Clean({ claim, run, attempt, tries, wait: failure === undefined ? 0 : Math.max(1, tries - 1), next: "release" })
         : work === "quarantine"
           ? Activity.Quarantine({ claim, run, reason: failure?.message ?? "cleaning failed" })
-          : Activity.Release({ claim, leaving: "deleted" }),
+          : Activity.Release({ claim, leaving: "deleted", fence: CLEANED }),
     Deleted: () => undefined
   })
 }
@@ -172,7 +175,7 @@ const leave = (state: State): Step =>
 const unblock = (state: State): Step => {
   const { phase } = state
   if (phase._tag === "Claimed" && blocked(phase.failure))
-    return [anew(state, Phase.Claimed({ ...phase, failures: 0, failure: tried(phase.failure) })), none]
+    return [anew(state, Phase.Claimed({ ...phase, failures: 0, unreached: 0, failure: tried(phase.failure) })), none]
   if (phase._tag === "Provisioning" && blocked(phase.failure)) {
     // Only a step that failed is run again by a greater one; a key or a host that was wrong cost it nothing.
     const stepAttempt = phase.stepAttempt + (phase.failure.retry === "budget" ? 1 : 0)
@@ -181,6 +184,12 @@ const unblock = (state: State): Step => {
   }
   return [state, none]
 }
+
+/** What is looked at again every minute, and still the same, is not told again. */
+const told = (before: Failure | undefined, failure: Failure): ReadonlyArray<Notice> =>
+  before?.reason === failure.reason && before.message === failure.message && failure.retry === "waitForChange"
+    ? none
+    : [notices.failed(failure)]
 
 const failed = (state: State, attempt: number, failure: Failure): Step => {
   const { phase } = state
@@ -192,16 +201,18 @@ const failed = (state: State, attempt: number, failure: Failure): Step => {
     case "Claimed": {
       if (state.attempt !== attempt || phase.leaving !== "no") return [state, none]
       if (failure.retry !== "backoff")
-        return [to(state, Phase.Claimed({ ...phase, failure })), [notices.failed(failure)]]
+        return [to(state, Phase.Claimed({ ...phase, failure })), told(phase.failure, failure)]
       const failures = phase.failures + 1
-      const leaving = failures >= CONNECT_BUDGET && phase.claim.host !== "" ? "suspect" : "no"
-      return [anew(state, Phase.Claimed({ ...phase, failure, failures, leaving })), [notices.failed(failure)]]
+      // The API server's troubles are no reason to suspect a host.
+      const unreached = phase.unreached + (failure.ofHost === true ? 1 : 0)
+      const leaving = unreached >= CONNECT_BUDGET && phase.claim.host !== "" ? "suspect" : "no"
+      return [anew(state, Phase.Claimed({ ...phase, failure, failures, unreached, leaving })), [notices.failed(failure)]]
     }
     case "Provisioning": {
       if (state.attempt !== attempt) return [state, none]
       const spent = failure.retry === "budget" && phase.stepAttempt >= STEP_BUDGET && phase.work === "run"
       if (spent || failure.retry === "waitForChange")
-        return [to(state, Phase.Provisioning({ ...phase, failure })), [notices.failed(failure)]]
+        return [to(state, Phase.Provisioning({ ...phase, failure })), told(phase.failure, failure)]
       const stepFailed = failure.retry === "budget" && phase.work === "run"
       const next = Phase.Provisioning({
         ...phase,
@@ -216,11 +227,12 @@ const failed = (state: State, attempt: number, failure: Failure): Step => {
     }
     case "Cleaning": {
       if (state.attempt !== attempt || phase.work !== "clean") return [state, none]
-      const spent = phase.tries >= CLEAN_BUDGET
+      const counts = failure.ofHost === true || failure.retry !== "backoff"
+      const spent = counts && phase.tries >= CLEAN_BUDGET
       const next = Phase.Cleaning({
         ...phase,
         failure,
-        tries: phase.tries + 1,
+        tries: phase.tries + (counts ? 1 : 0),
         work: spent ? "quarantine" : "clean"
       })
       return [anew(state, next), [spent ? notices.quarantined(phase.claim, failure) : notices.failed(failure)]]
@@ -237,7 +249,7 @@ const cleaned = (state: State, attempt: number): Step => {
     ]
   if (phase._tag === "Provisioning" && state.attempt === attempt && phase.work === "clean")
     // The tombstone has this claim's fence: look at the host anew, so that the new run's record has a greater one.
-    return [anew(state, claimed(phase.claim)), none]
+    return [anew(state, claimed(phase.claim, "no", phase.run.fence)), none]
   return [state, none]
 }
 

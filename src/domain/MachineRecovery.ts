@@ -23,8 +23,7 @@ export const recoverPhase = (observed: Observed): Phase => {
     return providerID !== undefined ? Phase.Ready({ claim: held, run: run ?? ADOPTED_RUN }) : provisioning(held, record)
   }
   if (deleting) return Phase.Pending({ waiting: [], deleting: true })
-  if (claim !== undefined && (populated || claim.host === ""))
-    return claimed(claim)
+  if (claim !== undefined && (populated || claim.host === "")) return claimed(claim)
   return Phase.Pending({ waiting: observed.waiting, deleting: false })
 }
 
@@ -33,10 +32,11 @@ export const recoverPhase = (observed: Observed): Phase => {
  * while, and the later one's claim or release is the one that counts. A claim that is merely absent says nothing about a
  * touched host (someone may have taken the annotation away), and neither does one while we are giving it back ourselves.
  */
-export const contradicts = (phase: Phase, observed: Pick<Observed, "claim" | "populated">): boolean => {
-  const { claim, populated } = observed
+export const contradicts = (phase: Phase, observed: Pick<Observed, "claim" | "populated" | "run">): boolean => {
+  const { claim, populated, run } = observed
   switch (phase._tag) {
     case "Claimed":
+      if ((run?.fence ?? 0) > phase.fence) return true
       if (phase.leaving !== "no") return claim !== undefined && claim.id !== phase.claim.id
       return claim?.id !== phase.claim.id || !(populated || claim.host === "")
     case "Provisioning":

@@ -22,6 +22,8 @@ export interface Failure {
   readonly reason: string
   readonly message: string
   readonly retry: RetryClass
+  /** The host answered so, or not at all; absent: the API server, or an input. */
+  readonly ofHost?: true
 }
 
 export interface Progress {
@@ -39,8 +41,12 @@ export type Phase = Data.TaggedEnum<{
   /** The claim is durable on both objects; the host is untouched. */
   Claimed: {
     readonly claim: Claim
-    /** Failed connects in a row. */
+    /** Of the run record that the object may carry: of a run of this claim that was cleaned since. 0: none. */
+    readonly fence: number
+    /** In a row. */
     readonly failures: number
+    /** Of these, those that the host is to blame for. */
+    readonly unreached: number
     readonly failure: Failure | undefined
     readonly leaving: Leaving
   }
@@ -130,7 +136,8 @@ export const Event = Data.taggedEnum<Event>()
 
 export type Activity = Data.TaggedEnum<{
   Claim: {}
-  Release: { readonly claim: Claim | undefined; readonly leaving: Exclude<Leaving, "no"> }
+  /** `fence`: a run record with a greater one means that another leader has touched the host meanwhile. */
+  Release: { readonly claim: Claim | undefined; readonly leaving: Exclude<Leaving, "no">; readonly fence: number }
   /** `wait`: failures in a row before this one; the pause it begins with is a function of it (Backoff.ts). */
   Inspect: { readonly claim: Claim; readonly attempt: number; readonly wait: number }
   Run: {
@@ -169,8 +176,8 @@ export const provisioning = (claim: Claim, run: RunRecord): Phase =>
     work: "run"
   })
 
-export const claimed = (claim: Claim, leaving: Leaving = "no"): Phase =>
-  Phase.Claimed({ claim, failures: 0, failure: undefined, leaving })
+export const claimed = (claim: Claim, leaving: Leaving = "no", fence = 0): Phase =>
+  Phase.Claimed({ claim, fence, failures: 0, unreached: 0, failure: undefined, leaving })
 
 export const cleaning = (claim: Claim, run: RunRecord): Phase =>
   Phase.Cleaning({ claim, run, tries: 1, work: "clean", failure: undefined })

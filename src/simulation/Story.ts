@@ -52,7 +52,10 @@ export const stateText = ({ state }: Pick<Entered, "state">): string => {
     }
     case "Provisioning": {
       const step = phase.progress === undefined ? "" : `, step ${phase.progress.step}/${phase.progress.of}`
-      const failed = phase.failure === undefined ? "" : `, ${phase.failure.reason}${phase.failure.retry === "backoff" ? "" : " (waits for a change)"}`
+      const failed =
+        phase.failure === undefined
+          ? ""
+          : `, ${phase.failure.reason}${phase.failure.retry === "backoff" ? "" : " (waits for a change)"}`
       const work = phase.work === "clean" ? ", cleans first" : ""
       return `Provisioning, fence ${phase.run.fence}, try ${phase.stepAttempt}${step}${failed}${work}${stop}`
     }
@@ -69,7 +72,9 @@ export const stateText = ({ state }: Pick<Entered, "state">): string => {
 
 const written = (write: WriteRecord): string => {
   const what = `${write.verb} ${write.kind}${write.subresource === undefined ? "" : "/status"} ${write.name}`
-  return write.outcome === "changed" ? what : `${what}: ${write.outcome}${write.reason === undefined ? "" : ` (${write.reason})`}`
+  return write.outcome === "changed"
+    ? what
+    : `${what}: ${write.outcome}${write.reason === undefined ? "" : ` (${write.reason})`}`
 }
 
 const seconds = (at: number): string => `${(at / 1000).toFixed(3).padStart(9)} s`

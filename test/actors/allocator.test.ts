@@ -149,7 +149,7 @@ describe("PoolAllocator", () => {
       const [first] = machines
       assert.isDefined(first)
       yield* kube.delete(RemoteMachines, ref("m0"))
-      if (first !== undefined) yield* allocator.release(claimantOf(first), undefined, "deleted")
+      if (first !== undefined) yield* allocator.release(claimantOf(first), undefined, { leaving: "deleted", fence: 0 })
       yield* TestClock.adjust("5 seconds")
       // Freed hosts go to whoever waits longest.
       const after = yield* kube.get(RemoteMachines, ref("m5"))
@@ -205,7 +205,7 @@ describe("PoolAllocator", () => {
             yield* first.crash
             yield* kube.delete(RemoteMachines, ref("m1"))
             const second = yield* process(kube)
-            yield* second.allocator.release(claimantOf(machine), undefined, "deleted")
+            yield* second.allocator.release(claimantOf(machine), undefined, { leaving: "deleted", fence: 0 })
             const host = yield* kube.get(PooledRemoteMachines, ref("h1"))
             assert.isUndefined(claimOf(host))
             assert.notStrictEqual(host.status?.reserved, true)
@@ -231,7 +231,7 @@ describe("PoolAllocator", () => {
             yield* first.crash
             yield* kube.delete(RemoteMachines, ref("m1"))
             const second = yield* process(kube, write, after)
-            yield* Effect.forkChild(second.allocator.release(claimantOf(machine), claim, "deleted"))
+            yield* Effect.forkChild(second.allocator.release(claimantOf(machine), claim, { leaving: "deleted", fence: 0 }))
             yield* TestClock.adjust("1 second")
             yield* second.crash
             // A third process: another machine takes the host if it is free by now; the release is carried on.
@@ -239,7 +239,7 @@ describe("PoolAllocator", () => {
             const other = yield* createMachine(kube, { name: "m2", pool: "default" })
             const asking = yield* Effect.forkChild(third.allocator.claim(claimantOf(other), told))
             yield* TestClock.adjust("1 second")
-            yield* third.allocator.release(claimantOf(machine), claim, "deleted")
+            yield* third.allocator.release(claimantOf(machine), claim, { leaving: "deleted", fence: 0 })
             yield* TestClock.adjust("5 seconds")
             const got = yield* Fiber.join(asking)
             assertClaimed(got.machine, yield* kube.get(PooledRemoteMachines, ref("h1")))
@@ -263,7 +263,7 @@ describe("PoolAllocator", () => {
       }
       const { claim } = yield* allocator.claim(claimantOf(machine), told)
       assertClaimed(yield* kube.get(RemoteMachines, ref("m1")), yield* kube.get(PooledRemoteMachines, ref("h1")))
-      yield* allocator.release(claimantOf(machine), claim, "suspect")
+      yield* allocator.release(claimantOf(machine), claim, { leaving: "suspect", fence: 0 })
       const host = yield* kube.get(PooledRemoteMachines, ref("h1"))
       assert.isUndefined(claimOf(host))
       assert.strictEqual(host.status?.phase, "Suspect")

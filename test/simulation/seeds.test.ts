@@ -26,7 +26,8 @@ describe("seeded runs of the whole provider", () => {
         const failed: Array<string> = []
         for (let number = first; number <= last; number++) {
           const { violations } = yield* seed(number)
-          for (const one of violations.slice(0, 3)) failed.push(`SEED=${number}: ${one.checker} at ${one.at}: ${one.what}`)
+          for (const one of violations.slice(0, 3))
+            failed.push(`SEED=${number}: ${one.checker} at ${one.at}: ${one.what}`)
         }
         assert.deepStrictEqual(failed, [])
       })

@@ -6,8 +6,8 @@ import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as References from "effect/References"
 import { TestClock } from "effect/testing"
-import { runSeed, type SeedOptions, type SeedReport } from "../../src/simulation/seeded/Run.ts"
 import { storyOf } from "../../src/simulation/Story.ts"
+import { runSeed, type SeedOptions, type SeedReport } from "../../src/simulation/seeded/Run.ts"
 
 const numberFrom = (name: string): number | undefined => {
   const text = process.env[name]

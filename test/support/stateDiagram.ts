@@ -18,7 +18,8 @@ const run: RunRecord = {
 const failure = (retry: "backoff" | "waitForChange" | "budget"): Machine.Failure => ({
   reason: "R",
   message: "m",
-  retry
+  retry,
+  ofHost: true
 })
 
 const running = {
@@ -40,11 +41,11 @@ export const machinePhases: ReadonlyArray<Machine.Phase> = [
   P.Pending({ waiting: [], deleting: false }),
   P.Pending({ waiting: [{ on: "BootstrapData" }], deleting: false }),
   P.Pending({ waiting: [], deleting: true }),
-  P.Claimed({ claim, failures: 0, failure: undefined, leaving: "no" }),
-  P.Claimed({ claim, failures: Machine.CONNECT_BUDGET - 1, failure: undefined, leaving: "no" }),
-  P.Claimed({ claim, failures: 0, failure: failure("waitForChange"), leaving: "no" }),
-  P.Claimed({ claim, failures: 0, failure: undefined, leaving: "deleted" }),
-  P.Claimed({ claim, failures: 0, failure: undefined, leaving: "suspect" }),
+  P.Claimed({ claim, fence: 0, failures: 0, unreached: 0, failure: undefined, leaving: "no" }),
+  P.Claimed({ claim, fence: 0, failures: 4, unreached: Machine.CONNECT_BUDGET - 1, failure: undefined, leaving: "no" }),
+  P.Claimed({ claim, fence: 0, failures: 0, unreached: 0, failure: failure("waitForChange"), leaving: "no" }),
+  P.Claimed({ claim, fence: 0, failures: 0, unreached: 0, failure: undefined, leaving: "deleted" }),
+  P.Claimed({ claim, fence: 0, failures: 0, unreached: 0, failure: undefined, leaving: "suspect" }),
   P.Provisioning(running),
   P.Provisioning({ ...running, stepAttempt: Machine.STEP_BUDGET }),
   P.Provisioning({ ...running, failure: failure("budget") }),
@@ -116,7 +117,8 @@ export const machineDiagram = (): string =>
     edgesOf(
       machinePhases,
       machineEvents(ATTEMPT),
-      (phase, event) => Machine.transition({ phase, attempt: ATTEMPT, halted: undefined, inputs: "same" }, event)[0].phase
+      (phase, event) =>
+        Machine.transition({ phase, attempt: ATTEMPT, halted: undefined, inputs: "same" }, event)[0].phase
     )
   )
 

@@ -64,7 +64,7 @@ take_over() {
 }
 
 begin_run() {
-  rm -rf "$STATE/runs"
+  [ ! -e "$STATE/runs" ] || rm -rf "$STATE/runs"
   mkdir -p "$DIR/follow" || fail "can not make $DIR"
   create_journal "$Q_claim" "$Q_hash" || fail "no space left on $STATE for the journal"
   write_tenancy running "$Q_claim" "$Q_machine" "$Q_cluster" "$Q_fence" || fail "can not write the tenancy record"

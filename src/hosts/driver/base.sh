@@ -28,7 +28,9 @@ LOCK_PAUSES=300
 
 NL='
 '
-TAB=$(printf '\t')
+TAB=$(printf '\t\r')
+CR=${TAB#?}
+TAB=${TAB%?}
 
 # Tests replace this line, to kill the driver before and after each durable write.
 failpoint() { :; }

@@ -14,7 +14,7 @@ follower_gone() {
   unlock
   [ -z "$TICKER" ] || kill "$TICKER" 2>/dev/null
   [ -z "$FIFO" ] || rm -f "$FIFO" "${FIFO%.fifo}.kin"
-  [ -z "$INCOMING" ] || rm -f "$INCOMING"
+  [ -z "$INCOMING" ] || [ ! -e "$INCOMING" ] || rm -f "$INCOMING"
 }
 
 # Known to drivers before one is launched, so that no poke is lost; our ancestors are in .kin, not to be killed.
@@ -22,7 +22,7 @@ follower_ready() {
   fr_id=${ME#* }
   fr_fifo=$DIR/follow/${fr_id% *}.${fr_id#* }.fifo
   [ "$fr_fifo" != "$FIFO" ] || [ ! -p "$FIFO" ] || return 0
-  mkdir -p "$DIR/follow" || fail "can not make $DIR/follow"
+  [ -d "$DIR/follow" ] || mkdir -p "$DIR/follow" || fail "can not make $DIR/follow"
   FIFO=$fr_fifo
   fr_pid=$$
   while [ "$fr_pid" -gt 1 ] && process "$fr_pid"; do
@@ -71,7 +71,15 @@ tell() {
     ok) finish RunSucceeded ;;
     failed) [ "$4" -lt "$Q_attempt" ] || finish_failed "$2" "$3" ;;
     nosentinel) [ "$2" -lt "$Q_attempt" ] || finish NoSentinel ;;
-    cleaned) finish Cleaned ;;
+    cleaned)
+      # It was recorded just now: what is left of us, this journal last, goes at this moment.
+      te_pauses=0
+      while [ -e "$DIR" ] && [ "$te_pauses" -lt 20 ]; do
+        te_pauses=$((te_pauses + 1))
+        pause
+      done
+      finish Cleaned
+      ;;
     dirty)
       while IFS= read -r te_line; do
         emit "Leftover $te_line"
@@ -105,6 +113,7 @@ look_around() {
   if [ "$F_ticks" -ge "$TICKS_A_HEARTBEAT" ]; then
     F_ticks=0
     emit alive
+    tell_journal
   fi
   read_tenancy || return 0
   if [ "$T_claim" = "$Q_claim" ] && [ "$T_fence" -gt "$Q_fence" ]; then
@@ -158,12 +167,16 @@ follow() {
     case $fo_poke in
       t)
         F_ticks=$((F_ticks + 1))
-        tell_journal
         look_around
         ;;
       "e "*)
         tell_journal
         finish "DriverError ${fo_poke#e }"
+        ;;
+      "r $F_told "*)
+        fo_poke=${fo_poke#r * }
+        F_told=$((F_told + 1))
+        tell $fo_poke
         ;;
       *) tell_journal ;;
     esac

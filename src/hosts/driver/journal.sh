@@ -15,10 +15,12 @@ reserve_more() {
   sync_path "$JOURNAL"
 }
 
-# False: the disk is full.
+# False: the disk is full. What was there at the last look is there still: it is measured only when it runs short.
+J_room=0
 reserve() {
-  rs_have=$(($(wc -c <"$JOURNAL") / RECORD))
-  [ $((rs_have - J_count)) -ge "$RESERVE_LEAST" ] || reserve_more
+  [ $((J_room - J_count)) -lt "$RESERVE_LEAST" ] || return 0
+  J_room=$(($(wc -c <"$JOURNAL") / RECORD))
+  [ $((J_room - J_count)) -ge "$RESERVE_LEAST" ] || reserve_more
 }
 
 # Only the complete records, from number $2 (0) on.
@@ -29,17 +31,20 @@ records() {
 # record TEXT: durable when it returns; then whoever follows is told.
 record() {
   failpoint "journal $1"
-  printf '%-127s\n' "$(one_line "$1" 120) ." | dd of="$JOURNAL" bs="$RECORD" seek="$J_count" conv=notrunc,fsync 2>/dev/null || return 1
+  rc_text=$1
+  [ ${#rc_text} -le 120 ] || rc_text=$(one_line "$1" 120)
+  printf '%-127s\n' "$rc_text ." | dd of="$JOURNAL" bs="$RECORD" seek="$J_count" conv=notrunc,fsync 2>/dev/null || return 1
   failpoint "journal $1 written"
   J_count=$((J_count + 1))
-  poke j
+  poke "r $((J_count - 1)) $rc_text"
 }
 
 # A new journal in $DIR; nothing of an older one is left.
 create_journal() {
   failpoint "journal new"
   J_count=0
-  rm -f "$JOURNAL"
+  J_room=0
+  [ ! -e "$JOURNAL" ] || rm -f "$JOURNAL"
   { : >"$JOURNAL"; } 2>/dev/null || return 1
   reserve_more || return 1
   record "begin $1 $2"

@@ -8,8 +8,9 @@ HELD=''
 # Never waits for longer than LOCK_PAUSES; fails with LOCK_error set.
 lock() {
   LOCK_error="can not write to $STATE/lock"
-  lk_me=$(echo "$ME" | tr ' ' '.')
-  mkdir -p "$STATE/lock" 2>/dev/null || return 1
+  set -- $ME
+  lk_me=$1.$2.$3
+  [ -d "$STATE/lock" ] || mkdir -p "$STATE/lock" 2>/dev/null || return 1
   { : >"$STATE/lock/choosing.0.$lk_me"; } 2>/dev/null || return 1
   lk_last=0
   for lk_file in "$STATE/lock"/ticket.*; do
@@ -39,7 +40,10 @@ ticket_of() {
   tk_rest=${1##*/}
   tk_rest=${tk_rest#*.}
   TICKET=${tk_rest%%.*}
-  OWNER=$(echo "${tk_rest#*.}" | tr '.' ' ')
+  tk_rest=${tk_rest#*.}
+  OWNER=${tk_rest%%.*}
+  tk_rest=${tk_rest#*.}
+  OWNER="$OWNER ${tk_rest%%.*} ${tk_rest#*.}"
   case $TICKET in '' | *[!0-9]*) TICKET=0 ;; esac
 }
 

@@ -75,7 +75,7 @@ drive() {
   scan_journal
   # A driver that nobody can find must not run: a second one would be launched beside it.
   [ "$DRIVER" = "$ME" ] || die "no space left on $STATE"
-  kill_watchdogs
+  [ -z "$J_started" ] || kill_watchdogs
   case $Q_verb in
     run) drive_run ;;
     clean) drive_clean ;;

@@ -7,7 +7,8 @@
 # rotate FILE BLOCKS: stdin into FILE.{older,old,now}, each at most BLOCKS blocks, to the end; a full disk loses output
 # only. `dd` writes what it has read at once and counts reads, so BLOCKS*512 bytes is a bound, not an exact size.
 rotate() {
-  while dd bs=512 count="$2" of="$1.now" 2>/dev/null && [ -s "$1.now" ]; do
+  while dd bs=512 count="$2" of="$1.now" 2>/dev/null; do
+    [ -s "$1.now" ] || return 0
     mv -f "$1.old" "$1.older" 2>/dev/null
     mv -f "$1.now" "$1.old" 2>/dev/null
   done
@@ -16,7 +17,8 @@ rotate() {
 
 # The same for stderr, which goes on to stdout, the log.
 rotate_through() {
-  while { dd bs=512 count="$2" 2>/dev/null | tee "$1.now" 2>/dev/null; } && [ -s "$1.now" ]; do
+  while dd bs=512 count="$2" 2>/dev/null | tee "$1.now" 2>/dev/null; do
+    [ -s "$1.now" ] || return 0
     mv -f "$1.old" "$1.older" 2>/dev/null
     mv -f "$1.now" "$1.old" 2>/dev/null
   done
@@ -50,7 +52,9 @@ become_step() {
 
 # run_step STEP: sets CODE.
 run_step() {
-  rm -rf "$DIR/out/$1".*
+  for rp_old in "$DIR/out/$1".*; do
+    [ ! -e "$rp_old" ] || rm -rf "$rp_old"
+  done
   OUT=$DIR/out/$1.$J_count
   mkdir -p "$OUT" && mkfifo "$OUT/out" "$OUT/err" || die "can not make $OUT"
   rotate "$OUT/log" "$LOG_BLOCKS" <"$OUT/out" >/dev/null 2>&1 &

@@ -90,7 +90,7 @@ export const preconditionFailed = (type: GroupResource, name: string, cause: str
     code: 409,
     reason: "Conflict",
     message: `Operation cannot be fulfilled on ${qualified(type.kind, type.group)} ${quote(name)}: ${cause}`,
-    details: about(type, name)
+    details: { ...about(type, name), kind: type.kind }
   })
 
 export const OPTIMISTIC_LOCK =

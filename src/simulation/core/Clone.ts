@@ -7,8 +7,7 @@ import * as Names from "../../api/Names.ts"
 import type { JsonObject } from "../../kube/KubeClient.ts"
 import { KubeError } from "../../kube/KubeError.ts"
 import { jsonAt, objectAt } from "../apiserver/Json.ts"
-import type { Core } from "./Core.ts"
-import type { Reference } from "./Foreign.ts"
+import type { Foreign, Reference } from "./Foreign.ts"
 import { isDeleting, type OwnerJson, ownerJson, type Raw, withOwner } from "./Raw.ts"
 import type { Tracked } from "./Tracked.ts"
 
@@ -40,13 +39,16 @@ const notFound = (template: Reference): KubeError =>
     message: `${template.kind} ${template.namespace}/${template.name} to clone from is not there`
   })
 
-export const clone = Effect.fnUntraced(function* (core: Core, input: CloneInput): Effect.fn.Return<Cloned, KubeError> {
+export const clone = Effect.fnUntraced(function* (
+  foreign: Foreign,
+  input: CloneInput
+): Effect.fn.Return<Cloned, KubeError> {
   const { owner, template } = input
-  const { object: source } = yield* core.foreign.get(template)
+  const { object: source } = yield* foreign.get(template)
   if (source === undefined) return yield* notFound(template)
   const kind = template.kind.endsWith(TEMPLATE) ? template.kind.slice(0, -TEMPLATE.length) : template.kind
   const target = { ...template, kind, name: input.name }
-  const tracked = yield* core.foreign.of(target)
+  const tracked = yield* foreign.of(target)
   const spec = jsonAt(source.spec, ["template", "spec"])
   const metadata = objectAt(source.spec, "template", "metadata")
   const object = yield* tracked.create({
@@ -69,12 +71,12 @@ export const clone = Effect.fnUntraced(function* (core: Core, input: CloneInput)
 
 /** Not the controller: several sets of one Cluster share a template. Undefined references and plain objects are let be. */
 export const ownTemplate = Effect.fnUntraced(function* (
-  core: Core,
+  foreign: Foreign,
   cluster: Raw,
   reference: Reference | undefined
 ): Effect.fn.Return<boolean, KubeError> {
   if (reference === undefined || !reference.kind.endsWith(TEMPLATE)) return true
-  const { object, tracked } = yield* core.foreign.get(reference)
+  const { object, tracked } = yield* foreign.get(reference)
   if (object === undefined) return false
   if (isDeleting(object)) return true
   yield* tracked.patch(object, { metadata: { ownerReferences: withOwner(object, ownerJson(cluster, "owner")) } })

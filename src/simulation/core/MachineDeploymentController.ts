@@ -333,7 +333,7 @@ export const reconcile = Effect.fnUntraced(function* (core: Core, key: string): 
   }
   deployment = yield* ensureDefaults(core, cluster, deployment)
   const references = [configReference(deployment), infrastructureReference(deployment)]
-  const present = yield* Effect.forEach(references, (one) => ownTemplate(core, cluster, one))
+  const present = yield* Effect.forEach(references, (one) => ownTemplate(core.foreign, cluster, one))
   const missing = references.flatMap((one, index) => (one !== undefined && present[index] === false ? [one.kind] : []))
   const nowMillis = yield* Clock.currentTimeMillis
   const before = Rollout.findSets(deployment, yield* setsOf(core, cluster, deployment), nowMillis)

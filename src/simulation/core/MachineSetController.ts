@@ -148,13 +148,13 @@ const createMachine = Effect.fnUntraced(function* (
   return yield* Effect.gen(function* () {
     const configTemplate = configReference(set)
     const config =
-      configTemplate === undefined ? undefined : yield* clone(core, { ...common, template: configTemplate })
+      configTemplate === undefined ? undefined : yield* clone(core.foreign, { ...common, template: configTemplate })
     if (config !== undefined) made.push(config)
     const infrastructureTemplate = infrastructureReference(set)
     const infrastructure =
       infrastructureTemplate === undefined
         ? undefined
-        : yield* clone(core, { ...common, template: infrastructureTemplate })
+        : yield* clone(core.foreign, { ...common, template: infrastructureTemplate })
     if (infrastructure !== undefined) made.push(infrastructure)
     const { configRef: _, ...bootstrap } = objectAt(templateOf(set), "bootstrap")
     return yield* core.machines.create({
@@ -291,7 +291,9 @@ export const reconcile = Effect.fnUntraced(function* (core: Core, key: string): 
   if (yield* heldByPause(core.machineSets, set, cluster)) return undefined
   if (!isDeleting(set)) set = yield* ensureDefaults(core, cluster, set)
   const references = [configReference(set), infrastructureReference(set)]
-  const present = isDeleting(set) ? [] : yield* Effect.forEach(references, (one) => ownTemplate(core, cluster, one))
+  const present = isDeleting(set)
+    ? []
+    : yield* Effect.forEach(references, (one) => ownTemplate(core.foreign, cluster, one))
   const missing = references.flatMap((one, index) => (one !== undefined && present[index] === false ? [one.kind] : []))
   let machines: ReadonlyArray<Raw> = (yield* machinesOf(core, cluster, set)).filter((machine) =>
     isControlledBy(machine, set)

@@ -144,14 +144,25 @@ const oldCondition = (now: Condition): ReadonlyArray<JsonObject> => {
   return [{ type, status, lastTransitionTime, severity: "Info", reason: now.reason, message: now.message }]
 }
 
-/** A patch of the status: `inputs` among the conditions there are, in the shape of the object's version. */
-export const conditionsJson = (object: Raw, inputs: ReadonlyArray<ConditionInput>, now: string): JsonObject => {
+/** metav1.Conditions with `inputs` among those there are. */
+export const metaConditions = (
+  object: Raw,
+  inputs: ReadonlyArray<ConditionInput>,
+  now: string
+): ReadonlyArray<JsonObject> => merged(object, inputs, now).map((one): JsonObject => ({ ...one }))
+
+const merged = (object: Raw, inputs: ReadonlyArray<ConditionInput>, now: string): ReadonlyArray<Condition> => {
   const { generation } = object.metadata
-  const conditions = setConditions(
+  return setConditions(
     conditionsOf(object),
     inputs.map((input) => (generation === undefined ? input : { ...input, observedGeneration: generation })),
     now
   )
+}
+
+/** A patch of the status: `inputs` among the conditions there are, in the shape of the object's version. */
+export const conditionsJson = (object: Raw, inputs: ReadonlyArray<ConditionInput>, now: string): JsonObject => {
+  const conditions = merged(object, inputs, now)
   const list = conditions.map((one): JsonObject => ({ ...one }))
   return isV1Beta2(object)
     ? { conditions: list }

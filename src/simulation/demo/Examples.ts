@@ -64,9 +64,7 @@ export const readExamples: () => Result.Result<ReadonlyArray<Example>, ManifestE
 
 /** What the demo applies of them. */
 export const examples: () => Result.Result<ReadonlyArray<Example>, ManifestError> = () =>
-  Result.map(readExamples(), (all) =>
-    all.map((example) => ({ ...example, manifests: example.manifests.map(filled) }))
-  )
+  Result.map(readExamples(), (all) => all.map((example) => ({ ...example, manifests: example.manifests.map(filled) })))
 
 const withReplicas = (object: JsonObject, replicas: number): JsonObject => {
   const spec = object["spec"]

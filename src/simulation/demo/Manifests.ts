@@ -38,7 +38,9 @@ export const parseManifests = (text: string, file: string): Result.Result<Readon
     const value: Json = document.toJS()
     if (value === null) continue
     if (!isJsonObject(value) || stringAt(value, "apiVersion") === undefined || stringAt(value, "kind") === undefined)
-      return Result.fail(new ManifestError({ message: `${origin} is no Kubernetes object: it lacks apiVersion or kind` }))
+      return Result.fail(
+        new ManifestError({ message: `${origin} is no Kubernetes object: it lacks apiVersion or kind` })
+      )
     const items = value["items"]
     if (stringAt(value, "kind") === "List" && isJsonArray(items)) {
       for (const item of items) if (isJsonObject(item)) found.push({ origin, object: item })

@@ -18,6 +18,8 @@ import { columnsFor } from "./table/Columns.ts"
 import { type Included, partial, table } from "./table/Table.ts"
 
 export interface Api {
+  /** `host:port`. */
+  readonly address: string
   readonly server: SimulatedApiServerShape
   readonly subresources: Subresources
 }
@@ -96,6 +98,13 @@ export const wantsPretty = (request: ApiRequest): boolean => {
   return asked === null ? /^(?:curl|Wget|Mozilla)\//.test(request.userAgent) : asked !== "false" && asked !== "0"
 }
 
+/** What a dry run would have created was never stored. */
+const withoutVersion = (object: StoredObject): StoredObject => {
+  if (object.metadata.resourceVersion !== "0") return object
+  const { resourceVersion: _none, ...metadata } = object.metadata
+  return { ...object, metadata: { ...metadata, resourceVersion: "" } }
+}
+
 /** One object, in the form the client asked for. */
 export const objectReply = (
   call: Call,
@@ -104,7 +113,7 @@ export const objectReply = (
   warnings: ReadonlyArray<string> = []
 ): Effect.Effect<Reply> => {
   const { type, version, rendering, request } = call
-  const shown = present(type, object, version)
+  const shown = withoutVersion(present(type, object, version))
   switch (rendering.as) {
     case "partial":
       return Effect.succeed(json(partial(shown), code, warnings))

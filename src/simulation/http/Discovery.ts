@@ -65,10 +65,10 @@ const discovered = (type: ResourceType, version: string, { scaleOf }: Subresourc
   shortNames: type.shortNames,
   categories: type.categories,
   subresources: [
+    ...(type.statusSubresource ? [{ name: "status", group: type.group, version, kind: type.kind }] : []),
     ...(scaleOf(type, version) === undefined
       ? []
-      : [{ name: "scale", group: "autoscaling", version: "v1", kind: "Scale" }]),
-    ...(type.statusSubresource ? [{ name: "status", group: type.group, version, kind: type.kind }] : [])
+      : [{ name: "scale", group: "autoscaling", version: "v1", kind: "Scale" }])
   ]
 })
 

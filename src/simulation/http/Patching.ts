@@ -166,7 +166,7 @@ export const patch = (call: Call, name: string, subresource: "status" | undefine
     if (!accepted.includes(request.contentType)) return yield* Effect.fail(unsupportedMedia(accepted))
     const applies = request.contentType === APPLY_PATCH
     const options = yield* Effect.fromResult(writeOptions(request, "PatchOptions", applies))
-    const body = yield* Effect.fromResult(decodePatch(request, yield* request.body))
+    const body = yield* Effect.fromResult(decodePatch(request, (yield* request.body).toString("utf8")))
     return applies && isJsonObject(body)
       ? yield* apply(call, name, subresource, body, options)
       : yield* patchObject(call, name, subresource, body, options)

@@ -61,6 +61,9 @@ export const listOptionsProblem = (query: URLSearchParams): ApiStatus | undefine
       ? [forbiddenField("sendInitialEvents", "sendInitialEvents is forbidden for list")]
       : listMatchErrors(match, version, continued)
   if (errors.length > 0) return refuseOptions("ListOptions", errors)
+  if (continued && !/^\d+-\d+$/.test(query.get("continue") ?? "")) {
+    return badRequest("invalid continue token: continue key is not valid")
+  }
   return continued && version !== "" && version !== "0"
     ? badRequest("specifying resource version is not allowed when using continue")
     : undefined

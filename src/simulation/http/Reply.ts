@@ -14,6 +14,7 @@ export type Reply =
       readonly body: Json
       readonly warnings?: ReadonlyArray<string>
       readonly contentType?: string
+      readonly retryAfterSeconds?: number | undefined
     }
   | { readonly _tag: "Text"; readonly code: number; readonly text: string }
   /** JSON that is text already. */
@@ -54,7 +55,12 @@ export const statusJson = (status: ApiStatus): JsonObject => ({
   code: status.code
 })
 
-export const refusal = (status: ApiStatus): Reply => json(statusJson(status), status.code)
+export const refusal = (status: ApiStatus): Reply => ({
+  _tag: "Json",
+  code: status.code,
+  body: statusJson(status),
+  retryAfterSeconds: status.details?.retryAfterSeconds
+})
 
 /** How objects are to be shown. */
 export interface Rendering {

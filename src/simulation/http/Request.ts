@@ -6,7 +6,7 @@ import type { IncomingMessage } from "node:http"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Yaml from "yaml"
-import { isJsonObject, type Json, type JsonObject } from "../apiserver/Json.ts"
+import { isJsonObject, type Json, type JsonObject, jsonTypeOf } from "../apiserver/Json.ts"
 import type { Request } from "../apiserver/Requests.ts"
 import { ApiStatus, badRequest, type FieldError, forbiddenField, invalid, notSupported } from "../apiserver/Status.ts"
 
@@ -14,6 +14,8 @@ import { ApiStatus, badRequest, type FieldError, forbiddenField, invalid, notSup
 const MAX_BODY_BYTES = 3 * 1024 * 1024
 /** As upstream: of the name of a field manager. */
 const MAX_MANAGER_LENGTH = 128
+
+import { decodeProtobuf, PROTOBUF } from "./Protobuf.ts"
 
 export interface ApiRequest {
   readonly method: string
@@ -23,7 +25,7 @@ export interface ApiRequest {
   readonly contentType: string
   readonly userAgent: string
   /** Read once. */
-  readonly body: Effect.Effect<string, ApiStatus>
+  readonly body: Effect.Effect<Buffer, ApiStatus>
 }
 
 type Read<A> = Result.Result<A, ApiStatus>
@@ -34,7 +36,7 @@ const tooLarge = new ApiStatus({
   message: `Request entity too large: limit is ${MAX_BODY_BYTES}`
 })
 
-const readBody = (message: IncomingMessage): Effect.Effect<string, ApiStatus> =>
+const readBody = (message: IncomingMessage): Effect.Effect<Buffer, ApiStatus> =>
   Effect.callback((resume) => {
     const chunks: Array<Buffer> = []
     let bytes = 0
@@ -44,7 +46,7 @@ const readBody = (message: IncomingMessage): Effect.Effect<string, ApiStatus> =>
       if (bytes <= MAX_BODY_BYTES) chunks.push(chunk)
     })
     message.once("end", () =>
-      resume(bytes > MAX_BODY_BYTES ? Effect.fail(tooLarge) : Effect.succeed(Buffer.concat(chunks).toString("utf8")))
+      resume(bytes > MAX_BODY_BYTES ? Effect.fail(tooLarge) : Effect.succeed(Buffer.concat(chunks)))
     )
     message.once("error", (error) => resume(Effect.fail(badRequest(`the body broke off: ${error.message}`))))
   })
@@ -97,23 +99,39 @@ export const unsupportedMedia = (types: ReadonlyArray<string>): ApiStatus =>
 const unrecognized = (kind: string, why: string): ApiStatus =>
   badRequest(`the object provided is unrecognized (must be of type ${kind}): ${why}`)
 
+const OBJECT_TYPES = ["application/json", "application/yaml", PROTOBUF]
+
+const parseObject = (contentType: string, kind: string, body: Buffer): Read<JsonObject> => {
+  if (contentType === PROTOBUF) {
+    return Result.flatMap(decodeProtobuf(body), (object) =>
+      object === undefined
+        ? Result.fail(unsupportedMedia(["application/json", "application/yaml"]))
+        : Result.succeed(object)
+    )
+  }
+  const text = body.toString("utf8")
+  const parsed = contentType === "application/yaml" ? parseYaml(text) : parseJson(text)
+  const why = "couldn't get version/kind; json parse error:"
+  if (Result.isFailure(parsed)) return Result.fail(unrecognized(kind, `${why} ${parsed.failure.message}`))
+  const object = parsed.success
+  return isJsonObject(object)
+    ? Result.succeed(object)
+    : Result.fail(unrecognized(kind, `${why} ${jsonTypeOf(object)} is no object`))
+}
+
 /** An object sent whole. */
 export const objectBody = (request: ApiRequest, kind: string): Effect.Effect<JsonObject, ApiStatus> => {
-  const yaml = request.contentType === "application/yaml"
-  if (!yaml && request.contentType !== "application/json" && request.contentType !== "") {
-    return Effect.fail(unsupportedMedia(["application/json", "application/yaml"]))
-  }
-  return Effect.flatMap(request.body, (text) => {
-    const parsed = yaml ? parseYaml(text) : parseJson(text)
-    if (Result.isFailure(parsed)) {
-      return Effect.fail(unrecognized(kind, `couldn't get version/kind; json parse error: ${parsed.failure.message}`))
-    }
-    const object = parsed.success
-    return isJsonObject(object)
-      ? Effect.succeed(object)
-      : Effect.fail(unrecognized(kind, "couldn't get version/kind; json parse error: it is no object"))
-  })
+  const { contentType } = request
+  return contentType !== "" && !OBJECT_TYPES.includes(contentType)
+    ? Effect.fail(unsupportedMedia(OBJECT_TYPES))
+    : Effect.flatMap(request.body, (body) => Effect.fromResult(parseObject(contentType, kind, body)))
 }
+
+/** DeleteOptions and the like: absent is empty. */
+export const optionalBody = (request: ApiRequest): Effect.Effect<JsonObject, ApiStatus> =>
+  Effect.flatMap(request.body, (body) =>
+    body.length === 0 ? Effect.succeed({}) : Effect.fromResult(parseObject(request.contentType, "DeleteOptions", body))
+  )
 
 /** A flag that is there without a value is set. */
 export const flag = (query: URLSearchParams, name: string): boolean => {

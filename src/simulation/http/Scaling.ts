@@ -89,7 +89,7 @@ export const scale = (call: Call, name: string, paths: ScalePaths): Handled => {
       )
     case "PATCH":
       return Effect.gen(function* () {
-        const body = yield* Effect.fromResult(decodePatch(request, yield* request.body))
+        const body = yield* Effect.fromResult(decodePatch(request, (yield* request.body).toString("utf8")))
         const patched = patchedBy(request.contentType, body, anyNode)
         return yield* write(call, name, paths, patched, "PatchOptions")
       })

@@ -3,9 +3,9 @@
  * case. Does not own the schema's own rules (apiserver/schema), which come after. Duplicate fields are not told.
  */
 import * as Result from "effect/Result"
-import { isJsonArray, isJsonObject, type Json, type JsonObject, setKey } from "../apiserver/Json.ts"
+import { isJsonArray, isJsonObject, type Json, type JsonObject, setKey, stringAt } from "../apiserver/Json.ts"
 import type { ResourceType } from "../apiserver/ResourceType.ts"
-import { ApiStatus, badRequest, invalidValue } from "../apiserver/Status.ts"
+import { ApiStatus, badRequest, invalid, invalidValue } from "../apiserver/Status.ts"
 import type { SchemaNode } from "./fields/Schema.ts"
 import type { FieldValidation } from "./Request.ts"
 
@@ -120,6 +120,10 @@ export const kindProblem = (type: ResourceType, version: string, object: JsonObj
   }
   const kind = object["kind"] ?? type.kind
   if (kind === type.kind) return undefined
+  if (!builtin) {
+    const name = stringAt(object, "metadata", "name") ?? ""
+    return invalid({ ...type, kind: String(kind) }, name, [invalidValue("kind", kind, `must be ${type.kind}`)])
+  }
   return badRequest(
     `${String(kind)} in version ${JSON.stringify(version)} cannot be handled as a ${type.kind}: the kind must be ${type.kind}`
   )

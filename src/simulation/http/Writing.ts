@@ -6,13 +6,13 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import { apiVersionOf } from "../../api/Kind.ts"
-import { emptyObject, isJsonObject, type JsonObject, type StoredObject, stringAt } from "../apiserver/Json.ts"
+import { isJsonObject, type JsonObject, type StoredObject, stringAt } from "../apiserver/Json.ts"
 import type { DeleteBody, PropagationPolicy, Target } from "../apiserver/Requests.ts"
-import { type ApiStatus, badRequest, type FieldError, invalidValue, notSupported } from "../apiserver/Status.ts"
+import { type ApiStatus, type FieldError, invalidValue, notSupported } from "../apiserver/Status.ts"
 import { type Call, type Handled, methodRefused, objectReply } from "./Api.ts"
 import { selectionOf, shownItems } from "./Reading.ts"
 import { json } from "./Reply.ts"
-import { objectBody, parseJson, refuseOptions, type WriteOptions, writeOptions } from "./Request.ts"
+import { objectBody, optionalBody, refuseOptions, type WriteOptions, writeOptions } from "./Request.ts"
 import { builtinSchemaOf, nodeFor } from "./Schemas.ts"
 import { kindProblem, refuseObject, validateFields } from "./Validation.ts"
 
@@ -101,14 +101,7 @@ const deletionOf = (body: JsonObject, query: URLSearchParams): Result.Result<Del
 }
 
 const readDeletion = (call: Call): Effect.Effect<Deletion, ApiStatus> =>
-  Effect.flatMap(call.request.body, (text) => {
-    const parsed = text.trim() === "" ? Result.succeed(emptyObject) : parseJson(text)
-    if (Result.isFailure(parsed)) return Effect.fail(badRequest(`json parse error: ${parsed.failure.message}`))
-    const body = parsed.success
-    return isJsonObject(body)
-      ? Effect.fromResult(deletionOf(body, call.request.query))
-      : Effect.fail(badRequest("expected DeleteOptions"))
-  })
+  Effect.flatMap(optionalBody(call.request), (body) => Effect.fromResult(deletionOf(body, call.request.query)))
 
 const deletionTarget = (call: Call, deletion: Deletion, name: string, namespace: string, nowMillis: number) => ({
   client: clientOf(call),

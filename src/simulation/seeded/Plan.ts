@@ -138,8 +138,7 @@ const drawAction = Effect.fnUntraced(function* (
   if (kind < 63) return { do: "retry", machine }
   if (kind < 73) return { do: "powerLoss", host, forMillis }
   if (kind < 80) return { do: yield* pick(["refuse", "blackhole"]), host, forMillis }
-  if (kind < 92)
-    return { do: yield* pick(["loseConnections", "killDriver", "killStep", "killFollowers"]), host }
+  if (kind < 92) return { do: yield* pick(["loseConnections", "killDriver", "killStep", "killFollowers"]), host }
   if (kind < 95) return { do: "maintenance", host, forMillis }
   return { do: yield* pick(["closeWatches", "compact"]) }
 })

@@ -86,7 +86,8 @@ const startProcess = Effect.fnUntraced(function* (run: Running) {
   const name = `leader-${world.processes.length + 1}`
   yield* run.say(`${name} starts`)
   const process = yield* world.startProvider(name, {
-    kube: (inner) => faultyKubeClient((wrap.kube ?? ((one) => one))(inner), () => (healed() ? noKubeFaults : plan.kube)),
+    kube: (inner) =>
+      faultyKubeClient((wrap.kube ?? ((one) => one))(inner), () => (healed() ? noKubeFaults : plan.kube)),
     ssh: (inner) => faultySshClient((wrap.ssh ?? ((one) => one))(inner), () => (healed() ? noSshFaults : plan.ssh)),
     ...(wrap.hosts === undefined ? {} : { hosts: wrap.hosts })
   })
@@ -170,14 +171,18 @@ const carryOut = Effect.fnUntraced(function* (run: Running, action: Action) {
       yield* crashOne(run, run.processes[0])
       return yield* later(
         action.absentMillis,
-        Effect.suspend(() => (run.healed() || run.processes.length > 0 ? Effect.void : Effect.asVoid(startProcess(run))))
+        Effect.suspend(() =>
+          run.healed() || run.processes.length > 0 ? Effect.void : Effect.asVoid(startProcess(run))
+        )
       )
     case "twoLeaders": {
       if (run.processes.length > 1) return
       const second = yield* startProcess(run)
       return yield* later(
         action.forMillis,
-        Effect.suspend(() => (run.healed() || !run.processes.includes(second) ? Effect.void : crashOne(run, run.processes[0])))
+        Effect.suspend(() =>
+          run.healed() || !run.processes.includes(second) ? Effect.void : crashOne(run, run.processes[0])
+        )
       )
     }
     case "pauseCluster":
@@ -271,8 +276,7 @@ const settle = Effect.fnUntraced(function* (run: Running) {
     yield* TestClock.adjust(SETTLE_ROUND_MILLIS)
     const left = yield* unsettled(run.world)
     if (left.length === 0) return { rounds: round, left }
-    for (const { machine } of left)
-      if (machine !== undefined) yield* Effect.ignore(onMachine(run, "retry", machine))
+    for (const { machine } of left) if (machine !== undefined) yield* Effect.ignore(onMachine(run, "retry", machine))
   }
   return { rounds: SETTLE_ROUNDS, left: yield* unsettled(run.world) }
 })

@@ -30,6 +30,7 @@ const isReady = (machine: RemoteMachine): boolean =>
 
 const ofMachine = (
   machine: RemoteMachine,
+  host: SimulatedHost | undefined,
   hosts: ReadonlyArray<PooledRemoteMachine>,
   machines: ReadonlyArray<RemoteMachine>
 ): ReadonlyArray<Unsettled> => {
@@ -43,6 +44,9 @@ const ofMachine = (
   if (machine.spec.pool === undefined) {
     const other = machines.some((one) => one !== machine && one.spec.address === machine.spec.address)
     if (other && claimOf(machine) === undefined && phase === "Pending") return []
+    // Given up on by its last tenant: only a person can say that it may be taken over.
+    const tenancy = host?.tenancy()
+    if (tenancy?.state === "quarantined" && tenancy.claim !== claimOf(machine)?.id) return []
   } else if (claimOf(machine) === undefined && phase === "Pending") {
     const free = hosts.filter((host) => host.spec.pool === machine.spec.pool && claimOf(host) === undefined)
     return free.length === 0 ? [] : [{ what: `${name} waits, though ${free[0]?.metadata.name} is free (${why})` }]
@@ -103,13 +107,14 @@ export const unsettled = Effect.fnUntraced(function* (world: World) {
   const machines = (yield* world.kube.list(RemoteMachines)).items
   const objects = (yield* world.kube.list(PooledRemoteMachines)).items
   const tenants = holders(world.witness.entries())
-  const found: Array<Unsettled> = machines.flatMap((machine) => ofMachine(machine, objects, machines))
+  const found: Array<Unsettled> = machines.flatMap((machine) => {
+    const host = world.hosts.hosts().find((one) => one.address === machine.spec.address)
+    return ofMachine(machine, host, objects, machines)
+  })
   for (const host of world.hosts.hosts()) {
     const object = objects.find(({ metadata }) => metadata.name === host.name)
     const tenant = tenants.get(host.name)
-    found.push(
-      ...(object === undefined ? ofFixed(host, machines, tenant) : ofHost(object, host, machines, tenant))
-    )
+    found.push(...(object === undefined ? ofFixed(host, machines, tenant) : ofHost(object, host, machines, tenant)))
   }
   return found
 })

@@ -34,13 +34,14 @@ const lethal = (n: number, how: "process" | "power"): string =>
     "}"
   ].join("\n")
 
+/** A follower looks for a dead driver once a tick: sooner in tests. */
+const TICK = "TICK_SECONDS=1\n"
+const TEST_TICK = "TICK_SECONDS=0.2\n"
+
 const replaced = (stdin: Uint8Array, failpoint: string): Uint8Array => {
-  // Latin-1 keeps every byte of the request that follows the text.
+  // Latin-1 keeps every byte of the request that follows the text. Only the first occurrence, which is the driver's.
   const text = Buffer.from(stdin).toString("latin1")
-  const at = text.indexOf(FAILPOINT)
-  return at < 0
-    ? stdin
-    : new Uint8Array(Buffer.from(text.slice(0, at) + failpoint + text.slice(at + FAILPOINT.length), "latin1"))
+  return new Uint8Array(Buffer.from(text.replace(FAILPOINT, () => failpoint).replace(TICK, TEST_TICK), "latin1"))
 }
 
 export const makeShellHost = Effect.fnUntraced(function* (parts: ShellParts): Effect.fn.Return<ConformanceHost> {

@@ -11,7 +11,7 @@ import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import type { SshTarget } from "../../../src/ssh/SshClient.ts"
-import { guestDirectory, type HostKind, type TestUser } from "./internal/BaseLayer.ts"
+import { type HostKind, standInDirectory, type TestUser } from "./internal/BaseLayer.ts"
 import { type CommandResult, TestHostError } from "./internal/Command.ts"
 import * as Host from "./internal/Host.ts"
 import { cgroupRoot, MAX_HOSTS, makePool } from "./internal/Pool.ts"
@@ -110,7 +110,7 @@ const filesFor = (options: TestHostOptions): Parameters<typeof Host.makeMachine>
       : { "etc/machinist-test/k0s": { content: `${settings.join("\n")}\n`, mode: 0o644 } }),
     ...(options.join === true ? { "etc/machinist-test/join": { content: "", mode: 0o644 } } : {}),
     ...(options.k0s === true
-      ? { "usr/local/bin/k0s": { content: readFileSync(join(guestDirectory, "k0s"), "utf8"), mode: 0o755 } }
+      ? { "usr/local/bin/k0s": { content: readFileSync(join(standInDirectory, "k0s"), "utf8"), mode: 0o755 } }
       : {})
   }
 }

@@ -269,6 +269,8 @@ export const coreTypes: ReadonlyArray<ResourceType> = [
       validate: validateEvent
     }
   }),
+  // Nothing serves it; but `kubectl cluster-info` looks for some.
+  coreType({ kind: "Service", plural: "services", namespaced: true, shortNames: ["svc"], statusSubresource: true }),
   coreType({ kind: "ServiceAccount", plural: "serviceaccounts", namespaced: true, shortNames: ["sa"] }),
   coreType({
     kind: "Pod",

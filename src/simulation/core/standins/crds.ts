@@ -89,7 +89,11 @@ const aws = (
     versions: AWS_VERSIONS.map((name) => ({ name, columns: [...columns, age] })),
     spec: isTemplate
       ? open("Desired state.", { template: open("What an AWSMachine made from this template looks like.") })
-      : open("Desired state.", { providerID: text("Identity of the machine; set by the stand-in.") }),
+      : // The page's AWSMachine has a spec with nothing but a comment in it, which is null.
+        {
+          ...open("Desired state.", { providerID: text("Identity of the machine; set by the stand-in.") }),
+          nullable: true
+        },
     ...(isTemplate
       ? {}
       : { status: status({ ready: flag("Whether the instance runs."), instanceState: text("As EC2 has it.") }) })

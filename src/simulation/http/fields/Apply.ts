@@ -3,7 +3,15 @@
  * conflicts with other owners told or, by force, won. Does not own managedFields' form (ManagedFields.ts) nor storing.
  */
 import * as Result from "effect/Result"
-import { isJsonObject, type Json, type JsonObject, jsonEqual, stringAt } from "../../apiserver/Json.ts"
+import {
+  isJsonArray,
+  isJsonObject,
+  type Json,
+  type JsonObject,
+  jsonEqual,
+  objectAt,
+  stringAt
+} from "../../apiserver/Json.ts"
 import type { ResourceType } from "../../apiserver/ResourceType.ts"
 import { ApiStatus, badRequest } from "../../apiserver/Status.ts"
 import { difference, emptySet, type FieldSet, intersection, isEmpty, pathsOf, union } from "./FieldSet.ts"
@@ -142,6 +150,32 @@ const settle = (
   return Result.succeed({ object, entries: withOwner([...left, ...mine], owner, applied, request.time) })
 }
 
+const LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+/** As upstream: one that grows larger is dropped rather than refused. */
+const MAX_LAST_APPLIED_BYTES = 256 * 1024
+/** The one manager that also applies from the client's side, and reads the annotation there. */
+const KUBECTL = "kubectl"
+
+const sorted = (value: Json): Json => {
+  if (isJsonArray(value)) return value.map(sorted)
+  if (!isJsonObject(value)) return value
+  return Object.fromEntries(
+    Object.keys(value)
+      .sort()
+      .map((key) => [key, sorted(value[key] ?? null)])
+  )
+}
+
+/** Whoever goes back to applying from the client's side finds what was applied last from the server's. */
+const withLastApplied = (object: JsonObject, request: ApplyRequest): JsonObject => {
+  const annotations = objectAt(object, "metadata", "annotations")
+  if (request.manager !== KUBECTL || annotations[LAST_APPLIED] === undefined) return object
+  const text = `${JSON.stringify(sorted(request.config))}\n`
+  const { [LAST_APPLIED]: _before, ...others } = annotations
+  const kept = Buffer.byteLength(text) > MAX_LAST_APPLIED_BYTES ? others : { ...annotations, [LAST_APPLIED]: text }
+  return { ...object, metadata: { ...objectAt(object, "metadata"), annotations: kept } }
+}
+
 /** The whole object as it should be stored, with its managedFields; the live one itself when nothing changes. */
 export const applyConfig = (live: JsonObject | undefined, request: ApplyRequest): Applied => {
   if (isJsonObject(request.config["metadata"]) && (request.config["metadata"]["managedFields"] ?? null) !== null) {
@@ -170,7 +204,7 @@ export const applyConfig = (live: JsonObject | undefined, request: ApplyRequest)
   const object = takeAway(isJsonObject(merged) ? merged : bare, lastApplied, owned, request.node)
   const changes = compare(bare, object, request.node)
   return Result.map(settle(request, before, owner, applied, object, changes), (outcome) => {
-    const next = withManagedFields(outcome.object, encodeEntries(outcome.entries))
+    const next = withManagedFields(withLastApplied(outcome.object, request), encodeEntries(outcome.entries))
     return jsonEqual(next, live) ? live : next
   })
 }

@@ -21,6 +21,7 @@ import {
   fieldPaths,
   fromFieldsV1,
   isEmpty,
+  makeSet,
   toFieldsV1,
   union,
   within,
@@ -78,7 +79,7 @@ const METADATA_ITSELF = fieldPaths(["metadata"])
 
 /** The part of a set that a request to the object, or to its status, can be about. */
 export const ownable = (type: ResourceType, subresource: "status" | undefined, set: FieldSet): FieldSet => {
-  const open = difference(without(set, NOBODYS), METADATA_ITSELF)
+  const open = difference(makeSet(false, without(set, NOBODYS).children), METADATA_ITSELF)
   if (subresource === "status") return within(open, STATUS)
   return type.statusSubresource && !type.strategy.statusAtCreation ? without(open, STATUS) : open
 }

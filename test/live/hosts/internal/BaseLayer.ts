@@ -21,6 +21,9 @@ import { dirname, join } from "node:path"
 export type HostKind = "light" | "systemd"
 
 export const guestDirectory = join(import.meta.dirname, "..", "guest")
+/** Those that the demo's hosts have too. */
+export const standInDirectory = join(import.meta.dirname, "../../../../src/simulation/shellhosts/guest")
+const KEPT_HERE = ["drop-connections", "kill-matching"]
 
 /** Accounts with the pool's key. `root` logs in too. */
 export const accounts = [
@@ -210,10 +213,11 @@ const writeDevices = (root: string): void => {
 
 const writeStandIns = (root: string): void => {
   for (const name of ["curl", "oras", "witness"]) {
-    put(root, `/usr/local/bin/${name}`, readFileSync(join(guestDirectory, name), "utf8"), 0o755)
+    put(root, `/usr/local/bin/${name}`, readFileSync(join(standInDirectory, name), "utf8"), 0o755)
   }
   for (const name of ["k0s", "get-k0s.sh", "not-found", "common.sh", "drop-connections", "kill-matching"]) {
-    put(root, `/usr/local/lib/machinist-test/${name}`, readFileSync(join(guestDirectory, name), "utf8"))
+    const directory = KEPT_HERE.includes(name) ? guestDirectory : standInDirectory
+    put(root, `/usr/local/lib/machinist-test/${name}`, readFileSync(join(directory, name), "utf8"))
   }
   mkdirSync(join(root, "witness"))
   for (const name of ["fail", "hang"]) mkdirSync(join(root, "etc/machinist-test", name), { recursive: true })

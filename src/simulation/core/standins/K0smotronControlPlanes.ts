@@ -1,0 +1,129 @@
+/**
+ * Owns the stand-in for K0smotronControlPlane: it gives the Cluster an endpoint, its Secrets and an API server in memory,
+ * and says so. Nothing runs in the management cluster. Endpoint: the Cluster's, else `spec.externalAddress` or the
+ * simulation's host, port `spec.service.apiPort`, written into the infrastructure object as k0smotron does.
+ */
+import * as Effect from "effect/Effect"
+import { Secrets, secretText } from "../../../api/Core.ts"
+import { CONTROL_PLANE_GROUP } from "../../../api/Names.ts"
+import type { KubeError } from "../../../kube/KubeError.ts"
+import { jsonAt, objectAt, stringAt } from "../../apiserver/Json.ts"
+import { ensureFinalizer } from "../Core.ts"
+import { hasFinalizer, isDeleting, namespaceOf, type Raw, rawKind, refOfKey, withoutFinalizer } from "../Raw.ts"
+import type { Tracked } from "../Tracked.ts"
+import * as View from "../View.ts"
+import type { Again } from "../WorkQueue.ts"
+import { ensureAccess } from "./ControlPlaneAccess.ts"
+import { ensureLabelled, isHeld, ownerCluster, type Surroundings, writeStatus } from "./Surroundings.ts"
+
+export const K0smotronControlPlanes = rawKind({
+  group: CONTROL_PLANE_GROUP,
+  kind: "K0smotronControlPlane",
+  plural: "k0smotroncontrolplanes",
+  versions: ["v1beta1"]
+})
+
+export const CONTROL_PLANE_FINALIZER = "machinist.dev/stand-in"
+/** k0smotron's own default of `spec.service.apiPort`. */
+const DEFAULT_API_PORT = 30443
+
+interface Endpoint {
+  readonly host: string
+  readonly port: number
+}
+
+const ownEndpoint = (around: Surroundings, controlPlane: Raw): Endpoint => {
+  const port = jsonAt(controlPlane.spec, ["service", "apiPort"])
+  return {
+    host: View.nonEmpty(stringAt(controlPlane.spec, "externalAddress")) ?? around.controlPlaneHost,
+    port: typeof port === "number" && port > 0 ? port : DEFAULT_API_PORT
+  }
+}
+
+/** Core copies it from there to the Cluster. */
+const announce = Effect.fnUntraced(function* (
+  around: Surroundings,
+  planes: Tracked,
+  controlPlane: Raw,
+  cluster: Raw
+): Effect.fn.Return<readonly [Raw, Endpoint], KubeError> {
+  const known = View.endpointOf(cluster)
+  if (known !== undefined) return [controlPlane, known]
+  const reference = View.referenceAt(cluster, "infrastructureRef")
+  const found = reference === undefined ? undefined : yield* around.foreign.get(reference)
+  const given = found?.object === undefined ? undefined : View.endpointOf(found.object)
+  if (given !== undefined) return [controlPlane, given]
+  const endpoint = ownEndpoint(around, controlPlane)
+  const patch = { spec: { controlPlaneEndpoint: { ...endpoint } } }
+  if (found?.object === undefined) return [yield* planes.patch(controlPlane, patch), endpoint]
+  yield* found.tracked.patch(found.object, patch)
+  return [controlPlane, endpoint]
+})
+
+/** `spec.remoteHostCluster.kubeconfigRef`, in v1beta1 `spec.kubeconfigRef`. */
+const hostingOf = Effect.fnUntraced(function* (around: Surroundings, controlPlane: Raw) {
+  const remote = objectAt(controlPlane.spec, "remoteHostCluster", "kubeconfigRef")
+  const reference = Object.keys(remote).length > 0 ? remote : objectAt(controlPlane.spec, "kubeconfigRef")
+  const name = View.nonEmpty(stringAt(reference, "name"))
+  if (name === undefined) return {}
+  const namespace = View.nonEmpty(stringAt(reference, "namespace")) ?? namespaceOf(controlPlane)
+  const secret = yield* around.kube.get(Secrets, { namespace, name })
+  const kubeconfig = secretText(secret, View.nonEmpty(stringAt(reference, "key")) ?? "value") ?? ""
+  const kube = yield* around.workloadClusters.client({ namespace, name }, kubeconfig)
+  return { hosting: { kube, namespace: namespaceOf(controlPlane) } }
+})
+
+export const reconcile = Effect.fnUntraced(function* (
+  around: Surroundings,
+  planes: Tracked,
+  key: string
+): Effect.fn.Return<Again, KubeError> {
+  const found = yield* planes.get(refOfKey(key))
+  if (found === undefined) return undefined
+  const cluster = yield* ownerCluster(around, found)
+  if (isDeleting(found)) {
+    if (!hasFinalizer(found, CONTROL_PLANE_FINALIZER)) return undefined
+    if (cluster !== undefined) yield* around.workloads.close(at(cluster))
+    yield* planes.patch(found, { metadata: { finalizers: withoutFinalizer(found, CONTROL_PLANE_FINALIZER) } })
+    return undefined
+  }
+  if (cluster === undefined || isHeld(found, cluster)) return undefined
+  let controlPlane = yield* ensureFinalizer(planes, found, CONTROL_PLANE_FINALIZER)
+  controlPlane = yield* ensureLabelled(planes, controlPlane)
+  const [announced, endpoint] = yield* announce(around, planes, controlPlane, cluster)
+  const access = yield* Effect.scoped(
+    Effect.gen(function* () {
+      return yield* ensureAccess(around, {
+        controlPlane: announced,
+        cluster: cluster.metadata.name,
+        endpoint,
+        ingressHost: View.nonEmpty(stringAt(announced.spec, "ingress", "apiHost")),
+        ...(yield* hostingOf(around, announced))
+      })
+    })
+  )
+  yield* around.workloads.open(at(cluster), access)
+  const replicas = View.replicasOf(announced) ?? 1
+  yield* writeStatus(
+    planes,
+    announced,
+    {
+      ready: true,
+      initialized: true,
+      externalManagedControlPlane: true,
+      initialization: { controlPlaneInitialized: true },
+      version: stringAt(announced.spec, "version"),
+      replicas,
+      readyReplicas: replicas,
+      availableReplicas: replicas,
+      upToDateReplicas: replicas
+    },
+    [
+      { type: "Available", status: "True", reason: "Available" },
+      { type: "Ready", status: "True", reason: "Ready" }
+    ]
+  )
+  return undefined
+})
+
+export const at = (cluster: Raw) => ({ namespace: namespaceOf(cluster), name: cluster.metadata.name })

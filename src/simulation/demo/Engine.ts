@@ -1,0 +1,180 @@
+/**
+ * Owns a demo from start to end: cluster, hosts and provider in one scope, the YAML applied, waiting until all of it has
+ * come true, deletion and its proof, and the report with the witness's counts. Does not own flags nor the screen.
+ */
+import * as Clock from "effect/Clock"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import type { KubeError } from "../../kube/KubeError.ts"
+import * as SimulatedWorkloads from "../core/SimulatedWorkloads.ts"
+import type { K0sWorld } from "../hosts/K0s.ts"
+import { dirtyHosts, doubleTenants, stepsRunTwice } from "../Witness.ts"
+import { countsOf, type Farm } from "./Farm.ts"
+import { managementServer, startCore, startProvider } from "./Management.ts"
+import type { Manifest, ManifestError } from "./Manifests.ts"
+import { hostsOf } from "./Manifests.ts"
+import { type Picture, picture, remaining, totals } from "./Picture.ts"
+import { applyExamples, applyFiles, deleteClusters, deleteNamespaces, type Stage } from "./Scenario.ts"
+
+/** Between two looks at whether everything has come true. */
+const LOOK = "50 millis"
+/** A demo that gets no further for this long has failed: seconds. */
+export const STALLED_SECONDS = 120
+
+export class DemoFailed extends Data.TaggedError("DemoFailed")<{
+  readonly message: string
+  readonly details: ReadonlyArray<string>
+}> {}
+
+export interface DemoOptions {
+  readonly machines: number
+  /** The user's own YAML instead of the examples. */
+  readonly files: ReadonlyArray<Manifest> | undefined
+  readonly farm: (k0s: K0sWorld) => Effect.Effect<Farm, never, Scope.Scope>
+  readonly stalledSeconds?: number
+}
+
+/** The last line of `--json`. */
+export interface Report {
+  readonly machines: number
+  readonly ready: number
+  readonly running: number
+  readonly seconds: number
+  readonly doubleClaims: number
+  readonly stepsRunTwice: number
+  readonly deleted: number
+  readonly dirtyHosts: number
+}
+
+export interface Demo extends Stage {
+  readonly picture: () => Picture
+  /** Until every machine is ready and its Node is there; fails when nothing happens any more. */
+  readonly ready: Effect.Effect<void, DemoFailed>
+  /** Deletes everything and proves it: no object left, every host clean. */
+  readonly remove: Effect.Effect<void, DemoFailed | KubeError>
+  readonly report: Effect.Effect<Report>
+  /** What the witness objects to; empty when all is as it should be. */
+  readonly objections: () => ReadonlyArray<string>
+}
+
+const waiting = (now: Picture): ReadonlyArray<string> =>
+  now.machines
+    .filter((machine) => !machine.notYet && !(machine.infraReady && machine.running))
+    .map(
+      ({ message, name, namespace, phase, reason, state }) =>
+        `${namespace}/${name} is ${phase}${state === "" ? "" : ` (${state})`}${reason === "" ? "" : `: ${reason}`}${message === "" ? "" : ` ${message}`}`
+    )
+
+/** Looks until `left` has nothing to say; gives up when it says the same thing for too long. */
+const until = (what: string, seconds: number, left: () => ReadonlyArray<string>, moved: () => string) =>
+  Effect.gen(function* () {
+    let since = yield* Clock.currentTimeMillis
+    let before = ""
+    yield* Effect.gen(function* () {
+      const found = left()
+      if (found.length === 0) return true
+      const now = yield* Clock.currentTimeMillis
+      const state = moved()
+      if (state !== before) {
+        before = state
+        since = now
+      }
+      if (now - since > seconds * 1000)
+        return yield* new DemoFailed({
+          message: `nothing moved for ${seconds} s, and ${what}`,
+          details: found
+        })
+      return false
+    }).pipe(Effect.repeat({ schedule: Schedule.spaced(LOOK), until: (done) => done }))
+  })
+
+export const start = Effect.fnUntraced(function* (
+  options: DemoOptions
+): Effect.fn.Return<Demo, ManifestError, Scope.Scope> {
+  const startedAt = yield* Clock.currentTimeMillis
+  const stalled = options.stalledSeconds ?? STALLED_SECONDS
+  const server = yield* managementServer()
+  const workloads = yield* SimulatedWorkloads.make()
+  const farm = yield* options.farm(workloads.k0s)
+  yield* startCore(server, workloads)
+  yield* startProvider(server, workloads, farm.ssh)
+  const stage: Stage = { server, farm }
+  const namespaces =
+    options.files === undefined
+      ? yield* applyExamples(stage, options.machines)
+      : yield* applyFiles(stage, options.files)
+
+  const look = (): Picture => picture(server.store)
+  let peak = { machines: 0, ready: 0, running: 0, notYet: 0 }
+  let seconds = 0
+  let deleted = 0
+  const elapsed = Effect.map(Clock.currentTimeMillis, (now) => (now - startedAt) / 1000)
+  const revision = () => String(server.store.storage.revision)
+
+  const ready = Effect.gen(function* () {
+    yield* until(
+      "machines are not ready",
+      stalled,
+      () => {
+        const now = look()
+        const made = now.awaited === 0 ? [] : [`${now.awaited} machines are not made yet`]
+        return [...made, ...waiting(now)]
+      },
+      revision
+    )
+    peak = totals(look())
+    seconds = yield* elapsed
+  })
+
+  const remove = Effect.gen(function* () {
+    const before = look().machines.length
+    yield* deleteClusters(stage)
+    yield* until(
+      "clusters are not deleted",
+      stalled,
+      () => remaining(server.store).filter((one) => /^(?:Cluster|Machine) /.test(one)),
+      revision
+    )
+    deleted = before - look().machines.length
+    yield* deleteNamespaces(stage, namespaces)
+    yield* until("objects are left", stalled, () => remaining(server.store), revision)
+  })
+
+  const objections = () => {
+    const entries = farm.witness.entries()
+    return [...doubleTenants(entries), ...stepsRunTwice(entries), ...dirtyHosts(entries)].map(
+      ({ host, what }) => `${host}: ${what}`
+    )
+  }
+
+  const report = Effect.gen(function* (): Effect.fn.Return<Report> {
+    const counts = countsOf(farm.witness)
+    const now = deleted > 0 ? peak : totals(look())
+    return {
+      machines: now.machines,
+      ready: now.ready,
+      running: now.running,
+      seconds: Math.round((seconds === 0 ? yield* elapsed : seconds) * 10) / 10,
+      doubleClaims: counts.doubleClaims,
+      stepsRunTwice: counts.stepsRunTwice,
+      deleted,
+      dirtyHosts: counts.dirtyHosts + (deleted > 0 ? counts.held : 0)
+    }
+  })
+
+  return { ...stage, picture: look, ready, remove, report, objections }
+})
+
+/** Hosts a user's YAML needs; for a message before anything is started. */
+export const hostCount = (files: ReadonlyArray<Manifest>): number => hostsOf(files).length
+
+/** Whether everything is as it should be, deleted things included when deletion was asked for. */
+export const isGood = (report: Report, wasDeleted: boolean): boolean =>
+  report.ready === report.machines &&
+  report.running === report.machines &&
+  report.doubleClaims === 0 &&
+  report.stepsRunTwice === 0 &&
+  report.dirtyHosts === 0 &&
+  (!wasDeleted || report.deleted >= report.machines)

@@ -1,0 +1,182 @@
+/**
+ * Owns the picture of a demo at a moment: pools, machines with state and step, and the totals, read straight from the
+ * store of the management cluster. Does not own how it is shown (cli/demo), nor when.
+ */
+import type { Json, JsonObject } from "../../kube/KubeClient.ts"
+import type { ApiStore } from "../apiserver/ApiStore.ts"
+import { arrayAt, jsonAt, objectAt, type StoredObject, stringAt } from "../apiserver/Json.ts"
+
+export interface MachinePicture {
+  readonly namespace: string
+  readonly name: string
+  /** Of the Machine: Pending, Provisioning, Provisioned, Running, Deleting. */
+  readonly phase: string
+  /** Of the RemoteMachine; empty for machines of other providers. */
+  readonly state: string
+  readonly host: string
+  /** `3/7`, and its name; empty when nothing runs. */
+  readonly step: string
+  readonly stepName: string
+  /** From 0 to 1. */
+  readonly progress: number
+  readonly infraReady: boolean
+  readonly running: boolean
+  /** Why it isn't ready, in its own words. */
+  readonly reason: string
+  readonly message: string
+  /** A kind of bootstrap that Machinist does not make yet: nobody waits for it. */
+  readonly notYet: boolean
+}
+
+export interface PoolPicture {
+  readonly namespace: string
+  readonly pool: string
+  readonly hosts: number
+  /** By phase: Free, Reserved, … */
+  readonly phases: ReadonlyMap<string, number>
+}
+
+export interface Picture {
+  readonly machines: ReadonlyArray<MachinePicture>
+  readonly pools: ReadonlyArray<PoolPicture>
+  /** Machines that MachineDeployments and control planes are yet to make. */
+  readonly awaited: number
+}
+
+const CLUSTER_GROUP = "cluster.x-k8s.io"
+const INFRASTRUCTURE_GROUP = "infrastructure.cluster.x-k8s.io"
+const BOOTSTRAP_GROUP = "bootstrap.cluster.x-k8s.io"
+const CONTROL_PLANE_GROUP = "controlplane.cluster.x-k8s.io"
+/** Reason of a bootstrap config that the provider refuses for now. */
+const NOT_YET = "NotSupportedYet"
+
+const listOf = (store: ApiStore, group: string, kind: string): ReadonlyArray<StoredObject> => {
+  const type = store.registry.byKind(group, kind)
+  return type === undefined ? [] : store.storage.list(type)
+}
+
+const numberAt = (value: Json | undefined, ...path: ReadonlyArray<string>): number => {
+  const found = jsonAt(value, path)
+  return typeof found === "number" ? found : 0
+}
+
+const readyCondition = (object: JsonObject | undefined): JsonObject =>
+  objectAt(
+    { found: arrayAt(object, "status", "conditions").find((one) => stringAt(one, "type") === "Ready") ?? null },
+    "found"
+  )
+
+const referred = (store: ApiStore, machine: StoredObject, ...path: ReadonlyArray<string>): StoredObject | undefined => {
+  const reference = objectAt(machine, "spec", ...path)
+  const group = stringAt(reference, "apiGroup") ?? (stringAt(reference, "apiVersion") ?? "").split("/")[0] ?? ""
+  const type = store.registry.byKind(group, stringAt(reference, "kind") ?? "")
+  const name = stringAt(reference, "name")
+  if (type === undefined || name === undefined) return undefined
+  return store.storage.get({ type, namespace: machine.metadata.namespace ?? "", name })
+}
+
+const machinePicture = (store: ApiStore, machine: StoredObject): MachinePicture => {
+  const infra = referred(store, machine, "infrastructureRef")
+  const config = referred(store, machine, "bootstrap", "configRef")
+  const phase = stringAt(machine, "status", "phase") ?? "Pending"
+  const infraReady = jsonAt(infra, ["status", "ready"]) === true
+  const running = phase === "Running"
+  const configReason = readyCondition(config)
+  const notYet = stringAt(configReason, "reason") === NOT_YET
+  const why = notYet ? configReason : readyCondition(infra)
+  const step = numberAt(infra, "status", "bootstrap", "step")
+  const steps = numberAt(infra, "status", "bootstrap", "of")
+  const isReady = stringAt(why, "status") === "True"
+  return {
+    namespace: machine.metadata.namespace ?? "",
+    name: machine.metadata.name,
+    phase,
+    state: stringAt(infra, "status", "phase") ?? "",
+    host: stringAt(infra, "status", "host") ?? "",
+    step: infraReady || steps === 0 ? "" : `${step}/${steps}`,
+    stepName: infraReady ? "" : (stringAt(infra, "status", "bootstrap", "name") ?? ""),
+    progress: running ? 1 : infraReady ? 0.95 : steps === 0 ? 0 : (0.9 * Math.max(0, step - 1)) / steps,
+    infraReady,
+    running,
+    reason: isReady ? "" : (stringAt(why, "reason") ?? ""),
+    message: isReady ? "" : (stringAt(why, "message") ?? ""),
+    notYet
+  }
+}
+
+const pools = (store: ApiStore): ReadonlyArray<PoolPicture> => {
+  const found = new Map<string, { namespace: string; pool: string; hosts: number; phases: Map<string, number> }>()
+  for (const object of listOf(store, INFRASTRUCTURE_GROUP, "PooledRemoteMachine")) {
+    const namespace = object.metadata.namespace ?? ""
+    const pool = stringAt(object, "spec", "pool") ?? ""
+    const key = `${namespace}/${pool}`
+    const one = found.get(key) ?? { namespace, pool, hosts: 0, phases: new Map<string, number>() }
+    const phase = stringAt(object, "status", "phase") ?? "Unknown"
+    one.hosts += 1
+    one.phases.set(phase, (one.phases.get(phase) ?? 0) + 1)
+    found.set(key, one)
+  }
+  return [...found.values()]
+}
+
+/** Of what makes Machines: how many it wants more than it has. */
+const missing = (owner: StoredObject, machines: ReadonlyMap<string, number>): number =>
+  Math.max(0, numberAt(owner, "spec", "replicas") - (machines.get(owner.metadata.uid) ?? 0))
+
+export const picture = (store: ApiStore): Picture => {
+  const machines = listOf(store, CLUSTER_GROUP, "Machine")
+  const sets = listOf(store, CLUSTER_GROUP, "MachineSet")
+  const deploymentOf = new Map(sets.map((set) => [set.metadata.uid, set.metadata.ownerReferences?.[0]?.uid] as const))
+  const counts = new Map<string, number>()
+  for (const machine of machines) {
+    for (const { uid } of machine.metadata.ownerReferences ?? []) {
+      const owner = deploymentOf.get(uid) ?? uid
+      counts.set(owner, (counts.get(owner) ?? 0) + 1)
+    }
+  }
+  const makers = [
+    ...listOf(store, CLUSTER_GROUP, "MachineDeployment"),
+    ...sets.filter((set) => deploymentOf.get(set.metadata.uid) === undefined),
+    ...listOf(store, CONTROL_PLANE_GROUP, "K0sControlPlane")
+  ].filter((maker) => maker.metadata.deletionTimestamp === undefined)
+  return {
+    machines: machines.map((machine) => machinePicture(store, machine)),
+    pools: pools(store),
+    awaited: makers.reduce((sum, maker) => sum + missing(maker, counts), 0)
+  }
+}
+
+export interface Totals {
+  readonly machines: number
+  readonly ready: number
+  readonly running: number
+  readonly notYet: number
+}
+
+export const totals = (all: Picture): Totals => {
+  const wanted = all.machines.filter((machine) => !machine.notYet)
+  return {
+    machines: wanted.length + all.awaited,
+    ready: wanted.filter((machine) => machine.infraReady).length,
+    running: wanted.filter((machine) => machine.infraReady && machine.running).length,
+    notYet: all.machines.length - wanted.length
+  }
+}
+
+/** Kinds whose objects a deletion must make disappear. */
+const TIDIED: ReadonlyArray<readonly [group: string, kind: string]> = [
+  ...["Cluster", "Machine", "MachineSet", "MachineDeployment"].map((kind) => [CLUSTER_GROUP, kind] as const),
+  ...["RemoteCluster", "RemoteMachine", "RemoteMachineTemplate", "PooledRemoteMachine", "AWSMachine", "AWSCluster"].map(
+    (kind) => [INFRASTRUCTURE_GROUP, kind] as const
+  ),
+  ...["K0sWorkerConfig", "K0sWorkerConfigTemplate", "K0sControllerConfig"].map(
+    (kind) => [BOOTSTRAP_GROUP, kind] as const
+  ),
+  ...["K0smotronControlPlane", "K0sControlPlane"].map((kind) => [CONTROL_PLANE_GROUP, kind] as const)
+]
+
+/** Objects of the demo's kinds that are there, by `Kind namespace/name`. */
+export const remaining = (store: ApiStore): ReadonlyArray<string> =>
+  TIDIED.flatMap(([group, kind]) =>
+    listOf(store, group, kind).map(({ metadata }) => `${kind} ${metadata.namespace ?? ""}/${metadata.name}`)
+  )

@@ -54,6 +54,17 @@ export interface Release {
 
 const isTouchedSince = (machine: RemoteMachine, fence: number): boolean => (runOf(machine)?.fence ?? 0) > fence
 
+/** Read again, and begin anew. */
+const changedMeanwhile = ({ namespace }: Claimant, { host }: Claim): KubeError =>
+  new KubeError({
+    reason: "Conflict",
+    verb: "patch",
+    kind: "PooledRemoteMachine",
+    namespace,
+    name: host,
+    message: `PooledRemoteMachine ${namespace}/${host} was changed while it was freed`
+  })
+
 /** Nothing is released; the machine's actor reads the world again. */
 const overtaken = ({ namespace, name }: Claimant): KubeError =>
   new KubeError({
@@ -252,6 +263,8 @@ export const make = (kube: KubeClientShape) => {
           )
         const fresh = yield* kube.get(PooledRemoteMachines, hostRef(claimant, claim))
         if (claimOf(fresh)?.id !== claim.id) return fresh
+        // Another leader showed the claim again meanwhile: freed like this, the host would be nobody's and reserved.
+        if (fresh.status?.reserved === true) return yield* changedMeanwhile(claimant, claim)
         return yield* kube.patch(
           PooledRemoteMachines,
           hostRef(claimant, claim),
@@ -290,7 +303,8 @@ export const make = (kube: KubeClientShape) => {
     { leaving, fence }: Release
   ) {
     yield* untouched(claimant, fence)
-    const machine = leaving === "suspect" ? yield* unpopulate(claimant, known, fence) : yield* absent(readMachine(claimant))
+    const machine =
+      leaving === "suspect" ? yield* unpopulate(claimant, known, fence) : yield* absent(readMachine(claimant))
     const written = machine?.metadata.uid === claimant.uid ? claimOf(machine) : undefined
     const claim = known ?? written
     // What another leader claimed for a machine that leaves is given back, too.

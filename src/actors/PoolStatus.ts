@@ -16,7 +16,7 @@ import { RemoteMachines } from "../api/RemoteMachine.ts"
 import type { Claim } from "../domain/Claim.ts"
 import { findCondition, setCondition } from "../domain/Conditions.ts"
 import * as Pool from "../domain/Pool.ts"
-import type { KubeClientShape } from "../kube/KubeClient.ts"
+import type { JsonObject, KubeClientShape } from "../kube/KubeClient.ts"
 import type { KubeError } from "../kube/KubeError.ts"
 import { annotation, claimOf, hostView } from "./Objects.ts"
 
@@ -68,6 +68,16 @@ export const shown = (state: Pool.State, host: PooledRemoteMachine, now: number)
   return { phase: "Free" }
 }
 
+/** What k0smotron's users read of a claim: `clusterctl move` and backups lose it with the rest of the status. */
+const unshown = (host: PooledRemoteMachine, { machine }: Claim): JsonObject => {
+  const at = machine.indexOf("/")
+  const machineRef = { namespace: machine.slice(0, at), name: machine.slice(at + 1) }
+  const { reserved, machineRef: shown } = host.status ?? {}
+  return reserved === true && shown?.name === machineRef.name && shown.namespace === machineRef.namespace
+    ? {}
+    : { reserved: true, machineRef }
+}
+
 export const make = Effect.fnUntraced(function* (kube: KubeClientShape, sources: Sources) {
   const dirty = new Set<string>()
   const wake = yield* Queue.sliding<void>(1)
@@ -85,7 +95,8 @@ export const make = Effect.fnUntraced(function* (kube: KubeClientShape, sources:
       return yield* sources.free(host, claim)
     const ready = findCondition(host.status?.conditions, "Ready")
     const same = wanted.message === undefined ? ready?.status !== "False" : ready?.message === wanted.message
-    if (host.status?.phase === wanted.phase && same) return
+    const missing = claim === undefined || wanted.phase !== "Reserved" ? {} : unshown(host, claim)
+    if (host.status?.phase === wanted.phase && same && Object.keys(missing).length === 0) return
     const conditions = setCondition(
       host.status?.conditions,
       {
@@ -99,7 +110,7 @@ export const make = Effect.fnUntraced(function* (kube: KubeClientShape, sources:
     yield* kube.patch(
       PooledRemoteMachines,
       { namespace: host.metadata.namespace ?? "", name: host.metadata.name },
-      { status: { phase: wanted.phase, conditions: conditions.map((one) => ({ ...one })) } },
+      { status: { ...missing, phase: wanted.phase, conditions: conditions.map((one) => ({ ...one })) } },
       // A status that is about to change anyway is not worth a quarrel: a conflict is looked at again.
       { subresource: "status", uid: host.metadata.uid, resourceVersion: host.metadata.resourceVersion }
     )

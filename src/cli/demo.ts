@@ -12,13 +12,15 @@ import * as SecureRandom from "effect/crypto/SecureRandom"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Logger from "effect/Logger"
+import * as Option from "effect/Option"
 import * as Path from "effect/Path"
 import * as References from "effect/References"
 import * as Engine from "../simulation/demo/Engine.ts"
 import { type Manifest, parseManifests } from "../simulation/demo/Manifests.ts"
 import * as HttpsFront from "../simulation/http/HttpsFront.ts"
-import { writeSecretFile } from "../simulation/http/ServerIdentity.ts"
+import { keptIdentity, writeSecretFile } from "../simulation/http/ServerIdentity.ts"
 import { chooseFarm } from "./demo/Hosts.ts"
+import { type Kept, keepInDirectory } from "./demo/Kept.ts"
 import { type Manner, show } from "./demo/Show.ts"
 
 const MAX_MACHINES = 10_000
@@ -50,6 +52,10 @@ const flags = {
     ),
     Flag.withDefault("")
   ),
+  state: Flag.String("state").pipe(
+    Flag.withDescription("Keep clusters and hosts in this directory, and go on from there next time"),
+    Flag.optional
+  ),
   verbose: Flag.Boolean("verbose").pipe(
     Flag.withDescription("The provider's log on standard error; no live screen"),
     Flag.withDefault(false)
@@ -74,17 +80,22 @@ const readFiles = Effect.fnUntraced(function* (paths: ReadonlyArray<string>) {
 })
 
 /** The cluster for kubectl; the file with the way in goes with the scope. */
-const serve = Effect.fnUntraced(function* (demo: Engine.Demo) {
+const serve = Effect.fnUntraced(function* (demo: Engine.Demo, kept: Kept | undefined) {
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
-  const front = yield* HttpsFront.make({ server: demo.server })
+  const identity = kept === undefined ? undefined : yield* keptIdentity(kept.identity)
+  const front = yield* HttpsFront.make({ server: demo.server, identity })
+  if (kept !== undefined) {
+    yield* writeSecretFile(kept.kubeconfig, front.kubeconfig)
+    return kept.kubeconfig
+  }
   const directory = yield* fs.makeTempDirectoryScoped({ prefix: "machinist-demo-" })
   const kubeconfig = path.join(directory, "kubeconfig")
   yield* writeSecretFile(kubeconfig, front.kubeconfig)
   return kubeconfig
 })
 
-const tryThese = (kubeconfig: string, isExamples: boolean): ReadonlyArray<string> => [
+const tryThese = (kubeconfig: string, isExamples: boolean, isKept: boolean): ReadonlyArray<string> => [
   "This is a cluster that kubectl can talk to. In another terminal:",
   `  export KUBECONFIG=${kubeconfig}`,
   ...(isExamples
@@ -98,7 +109,9 @@ const tryThese = (kubeconfig: string, isExamples: boolean): ReadonlyArray<string
         "  kubectl get events -A --watch",
         "  kubectl delete machines -A --all --wait=false                              # watch the hosts being cleaned"
       ]),
-  "Ctrl-C ends the demo; nothing of it is left then."
+  isKept
+    ? "Ctrl-C ends the demo; the same command goes on from there."
+    : "Ctrl-C ends the demo; nothing of it is left then."
 ]
 
 const check = Effect.fnUntraced(function* (input: Input) {
@@ -130,20 +143,23 @@ const run = Effect.fnUntraced(function* (input: Input) {
   yield* check(input)
   const startedMillis = yield* Clock.currentTimeMillis
   const files = input.files.length === 0 ? undefined : yield* readFiles(input.files)
-  const farm = yield* chooseFarm(input.hosts)
-  const demo = yield* Engine.start({ machines: input.machines, files, farm }).pipe(Effect.mapError(asUserError))
+  const kept = Option.isSome(input.state) ? yield* keepInDirectory(input.state.value) : undefined
+  const farm = yield* chooseFarm(input.hosts, kept?.hosts)
+  const keep = kept === undefined ? {} : { keep: kept.keep }
+  const demo = yield* Engine.start({ machines: input.machines, files, farm, ...keep })
   const title = files === undefined ? `Machinist: every example, and ${input.machines} pooled workers` : "Machinist"
   const screen = yield* show({ demo, manner: mannerOf(input), title, startedMillis })
+  yield* demo.apply.pipe(Effect.mapError(asUserError))
   if (input.once) {
     yield* demo.ready.pipe(Effect.mapError(asUserError))
     if (input.remove) yield* demo.remove.pipe(Effect.mapError(asUserError))
     yield* screen.end
     return yield* conclude(input, demo)
   }
-  const kubeconfig = yield* serve(demo).pipe(Effect.mapError(asUserError))
+  const kubeconfig = yield* serve(demo, kept).pipe(Effect.mapError(asUserError))
   yield* demo.ready.pipe(Effect.mapError(asUserError))
   if (input.json) yield* Console.log(JSON.stringify({ ...(yield* demo.report), kubeconfig }))
-  yield* screen.say(tryThese(kubeconfig, files === undefined))
+  yield* screen.say(tryThese(kubeconfig, files === undefined, kept !== undefined))
   return yield* Effect.never
 }, Effect.scoped)
 

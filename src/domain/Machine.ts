@@ -65,7 +65,14 @@ export const activity = (state: State): Activity | undefined => {
     Ready: () => undefined,
     Cleaning: ({ claim, run, tries, work, failure }) =>
       work === "clean"
-        ? Activity.Clean({ claim, run, attempt, tries, wait: failure === undefined ? 0 : Math.max(1, tries - 1), next: "release" })
+        ? Activity.Clean({
+            claim,
+            run,
+            attempt,
+            tries,
+            wait: failure === undefined ? 0 : Math.max(1, tries - 1),
+            next: "release"
+          })
         : work === "quarantine"
           ? Activity.Quarantine({ claim, run, reason: failure?.message ?? "cleaning failed" })
           : Activity.Release({ claim, leaving: "deleted", fence: CLEANED }),
@@ -206,7 +213,10 @@ const failed = (state: State, attempt: number, failure: Failure): Step => {
       // The API server's troubles are no reason to suspect a host.
       const unreached = phase.unreached + (failure.ofHost === true ? 1 : 0)
       const leaving = unreached >= CONNECT_BUDGET && phase.claim.host !== "" ? "suspect" : "no"
-      return [anew(state, Phase.Claimed({ ...phase, failure, failures, unreached, leaving })), [notices.failed(failure)]]
+      return [
+        anew(state, Phase.Claimed({ ...phase, failure, failures, unreached, leaving })),
+        [notices.failed(failure)]
+      ]
     }
     case "Provisioning": {
       if (state.attempt !== attempt) return [state, none]

@@ -5,7 +5,7 @@
  */
 import * as Names from "../api/Names.ts"
 import { type Claim, decodeClaim, decodeRun, type RunRecord } from "../domain/Claim.ts"
-import { stringAt } from "./apiserver/Json.ts"
+import { arrayAt, stringAt } from "./apiserver/Json.ts"
 import type { WriteRecord } from "./apiserver/WriteLog.ts"
 import type { Version } from "./History.ts"
 import {
@@ -127,20 +127,33 @@ const claimsChangeHandsCleanly: Checker = ({ versions, witness }) => {
   })
 }
 
+const readyReason = (object: Version["object"]): string => {
+  const ready = arrayAt(object, "status", "conditions").find((one) => stringAt(one, "type") === "Ready")
+  return stringAt(ready, "reason") ?? ""
+}
+/** Of a machine that leaves and has nothing to complain of. */
+const CLEAN_REASONS: ReadonlySet<string> = new Set(["Cleaning", "Releasing", "Deleting", "Provisioned"])
+
 /** The finalizer stays until the host is wiped, or somebody remembers that it is not. */
 const finalizerLast: Checker = ({ versions, witness }) => {
   const tenants = tenantsUpTo(witness)
   const quarantined = new Set<string>()
-  return versions.flatMap(({ kind, key, object, previous, at }) => {
+  const last = new Map<string, Version["object"]>()
+  return versions.flatMap(({ kind, key, type, object, at }) => {
     if (kind === "PooledRemoteMachine") {
       const claim = claimIn(object)
       if (claim?.quarantined !== undefined) quarantined.add(claim.id)
       return []
     }
-    if (kind !== "RemoteMachine" || previous === undefined) return []
-    if (!holdsFinalizer(previous) || holdsFinalizer(object)) return []
-    const claim = claimIn(previous) ?? claimIn(object)
+    if (kind !== "RemoteMachine") return []
+    const before = last.get(key)
+    if (type === "Deleted") last.delete(key)
+    else last.set(key, object)
+    if (before === undefined || !holdsFinalizer(before) || (type !== "Deleted" && holdsFinalizer(object))) return []
+    const claim = claimIn(before)
     if (claim === undefined || quarantined.has(claim.id)) return []
+    // A host outside pools has no object to remember it by; the machine's last words do.
+    if (claim.host === "" && !CLEAN_REASONS.has(readyReason(before))) return []
     const host = hostOf(tenants(at), claim.id)
     return host === undefined ? [] : [{ at, what: `${key} lost its finalizer while ${host} had its tenant` }]
   })

@@ -2,7 +2,9 @@
  * Owns how a run is told to people: who did what when, one line each, from the witness, the states that actors entered,
  * and the write log. For replayed seeds and golden stories. Judges nothing.
  */
+import { stringAt } from "./apiserver/Json.ts"
 import type { WriteRecord } from "./apiserver/WriteLog.ts"
+import type { Version } from "./History.ts"
 import type { WitnessEntry } from "./Witness.ts"
 import type { Entered, World } from "./World.ts"
 
@@ -77,6 +79,10 @@ const written = (write: WriteRecord): string => {
     : `${what}: ${write.outcome}${write.reason === undefined ? "" : ` (${write.reason})`}`
 }
 
+/** Of a Kubernetes Event, its first time; repetitions only count up. */
+const toldTo = (event: Version["object"]): string =>
+  `Event on ${stringAt(event, "involvedObject", "name")}: ${stringAt(event, "type")} ${stringAt(event, "reason")}: ${stringAt(event, "message")}`
+
 const seconds = (at: number): string => `${(at / 1000).toFixed(3).padStart(9)} s`
 
 /** `done`: what people and fate did. Lines of one moment keep the order: deeds, states, writes, hosts. */
@@ -86,8 +92,13 @@ export const linesOf = (world: World, done: ReadonlyArray<Line> = []): ReadonlyA
     ...world.entered.map((one) => ({ at: one.at, text: `${one.process}: ${one.machine} ${stateText(one)}` })),
     ...world.server
       .writes()
-      .filter(({ kind }) => kind !== "CustomResourceDefinition")
+      .filter(({ kind }) => kind !== "CustomResourceDefinition" && kind !== "Event")
       .map((write) => ({ at: write.timeMillis, text: `${write.client}: ${written(write)}` })),
+    ...world.history
+      .versions()
+      .flatMap(({ at, kind, object, type }) =>
+        kind === "Event" && type === "Added" ? [{ at, text: toldTo(object) }] : []
+      ),
     ...world.witness.entries().flatMap((entry) => {
       const text = witnessed(entry)
       return text === undefined ? [] : [{ at: entry.at, text: `${entry.host}: ${text}` }]

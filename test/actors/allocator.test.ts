@@ -231,7 +231,9 @@ describe("PoolAllocator", () => {
             yield* first.crash
             yield* kube.delete(RemoteMachines, ref("m1"))
             const second = yield* process(kube, write, after)
-            yield* Effect.forkChild(second.allocator.release(claimantOf(machine), claim, { leaving: "deleted", fence: 0 }))
+            yield* Effect.forkChild(
+              second.allocator.release(claimantOf(machine), claim, { leaving: "deleted", fence: 0 })
+            )
             yield* TestClock.adjust("1 second")
             yield* second.crash
             // A third process: another machine takes the host if it is free by now; the release is carried on.

@@ -6,16 +6,16 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import { claimOf } from "../../src/actors/Objects.ts"
 import { PooledRemoteMachines } from "../../src/api/PooledRemoteMachine.ts"
 import { RemoteMachines } from "../../src/api/RemoteMachine.ts"
 import { unsettled } from "../../src/simulation/seeded/Settled.ts"
 import { dirtyHosts, doubleTenants, failedStepsRunTwice, stepsRunTwice } from "../../src/simulation/Witness.ts"
-import { claimOf } from "../../src/actors/Objects.ts"
 import { ref } from "../support/cluster.ts"
 import { type CrashPoint, type Lived, live, recoverers } from "./machineCrash.ts"
 
 /** Counted once, without a crash; a life that needs more writes or execs must be seen here (DESIGN's write budget). */
-const WRITES = 15
+const WRITES = 13
 const LINES = 16
 /** Of them, until Ready. */
 const WRITES_TO_READY = 8
@@ -47,11 +47,16 @@ const goneAndFree = Effect.fnUntraced(function* (lived: Lived) {
 })
 
 const points = (deleting: boolean): ReadonlyArray<CrashPoint> => [
-  ...Array.from({ length: deleting ? WRITES : WRITES_TO_READY }, (_, index) => index + 1).flatMap((number): Array<CrashPoint> => [
-    { at: "before write", number },
-    { at: "after write", number }
-  ]),
-  ...Array.from({ length: deleting ? LINES : LINES_TO_READY }, (_, index): CrashPoint => ({ at: "host said", number: index + 1 }))
+  ...Array.from({ length: deleting ? WRITES : WRITES_TO_READY }, (_, index) => index + 1).flatMap(
+    (number): Array<CrashPoint> => [
+      { at: "before write", number },
+      { at: "after write", number }
+    ]
+  ),
+  ...Array.from(
+    { length: deleting ? LINES : LINES_TO_READY },
+    (_, index): CrashPoint => ({ at: "host said", number: index + 1 })
+  )
 ]
 
 /** A failing assertion says at which point. */

@@ -41,7 +41,7 @@ const sized = (text: string, width: number): string =>
 
 export const bar = (share: number, width: number): readonly [string, string] => {
   const full = Math.round(Math.min(1, Math.max(0, share)) * width)
-  return ["━".repeat(full), "━".repeat(width - full)]
+  return ["━".repeat(full), "─".repeat(width - full)]
 }
 
 const paintedBar = (paint: Paint, share: number, width: number, style: Style): string => {
@@ -100,7 +100,7 @@ const machineLine = (paint: Paint, machine: MachinePicture, frame: Frame): strin
     ? `${paintedBar(paint, machine.progress, SMALL_BAR, style)} ${machine.step} ${machine.stepName}`
     : state === "Running"
       ? ""
-      : paint("gray", sized(machine.reason, Math.max(10, frame.columns - 82)).trimEnd())
+      : paint("gray", sized(machine.reason === state ? "" : machine.reason, Math.max(10, frame.columns - 82)).trimEnd())
   return `${paint(style, mark)} ${name} ${paint("gray", host)} ${paint(style, sized(state, 13))} ${doing}`
 }
 

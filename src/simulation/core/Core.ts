@@ -44,11 +44,6 @@ export interface Core {
   readonly machineDeployments: Tracked
   readonly foreign: Foreign
   readonly nodes: WorkloadNodes
-  /** Look at these again (keys). */
-  readonly wake: {
-    readonly cluster: (key: string) => Effect.Effect<void>
-    readonly machine: (key: string) => Effect.Effect<void>
-  }
 }
 
 /** After this long a controller looks again for something that no watch will tell of, milliseconds. */

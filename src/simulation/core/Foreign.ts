@@ -89,66 +89,90 @@ interface Tracker {
   readonly scope: Scope.Closeable
 }
 
+type Changed = (group: string, kind: string, object: Raw) => Effect.Effect<void>
+
+interface Trackers {
+  readonly known: (group: string, kind: string) => Tracker | undefined
+  /** The one there is, or another when the CRD says another plural or version by now. */
+  readonly follow: (reference: Reference, kind: Kind<Raw>, version: string | undefined) => Effect.Effect<Tracked>
+  readonly forget: (group: string, kind: string) => Effect.Effect<void>
+}
+
+const idOf = (plural: string, version: string | undefined): string => `${plural}/${version ?? ""}`
+
+const makeTrackers = Effect.fnUntraced(function* (kube: KubeClientShape, changed: Changed) {
+  const scope = yield* Effect.scope
+  const trackers = new Map<string, Tracker>()
+  // One at a time: two callers must not begin two copies.
+  const lock = yield* Semaphore.make(1)
+  const made: Trackers = {
+    known: (group, kind) => trackers.get(kindKey(group, kind)),
+    follow: ({ group, kind: name }, kind, version) =>
+      Effect.gen(function* () {
+        const key = kindKey(group, name)
+        const id = idOf(kind.plural, version)
+        const known = trackers.get(key)
+        if (known?.id === id) return known.tracked
+        if (known !== undefined) yield* Scope.close(known.scope, Exit.void)
+        const own = yield* Scope.fork(scope)
+        const tracked = yield* track({ kube, kind, changed: (object) => changed(group, name, object) }).pipe(
+          Scope.provide(own)
+        )
+        trackers.set(key, { tracked, id, version, scope: own })
+        return tracked
+      }).pipe(lock.withPermits(1)),
+    forget: (group, kind) =>
+      Effect.suspend(() => {
+        const known = trackers.get(kindKey(group, kind))
+        trackers.delete(kindKey(group, kind))
+        return known === undefined ? Effect.void : Scope.close(known.scope, Exit.void)
+      })
+  }
+  return made
+})
+
+const defined = (crd: Raw): readonly [group: string, kind: string] => [
+  stringAt(crd.spec, "group") ?? "",
+  stringAt(crd.spec, "names", "kind") ?? ""
+]
+
 /** `changed` hears of every object of every kind that is followed. */
 export const make = Effect.fnUntraced(function* (
   kube: KubeClientShape,
-  changed: (group: string, kind: string, object: Raw) => Effect.Effect<void>
+  changed: Changed
 ): Effect.fn.Return<Foreign, never, Scope.Scope> {
-  const scope = yield* Effect.scope
   const crds = yield* Reflector.make(crdKind, {
-    indexes: {
-      [KIND_INDEX]: (crd) => [kindKey(stringAt(crd.spec, "group") ?? "", stringAt(crd.spec, "names", "kind") ?? "")]
-    }
+    indexes: { [KIND_INDEX]: (crd) => [kindKey(...defined(crd))] }
   }).pipe(Effect.provideService(KubeClient, kube))
-  const trackers = new Map<string, Tracker>()
-  const lock = yield* Semaphore.make(1)
+  const trackers = yield* makeTrackers(kube, changed)
 
-  const describe = Effect.fnUntraced(function* (reference: Reference) {
-    const [crd] = yield* crds.byIndex(KIND_INDEX, kindKey(reference.group, reference.kind))
+  const describe = Effect.fnUntraced(function* ({ group, kind, version }: Reference) {
+    const [crd] = yield* crds.byIndex(KIND_INDEX, kindKey(group, kind))
     if (crd !== undefined) return described(crd)
     // References to one kind may name several versions: the first one asked for is kept to.
-    const known = trackers.get(kindKey(reference.group, reference.kind))
-    const version = known === undefined ? reference.version : known.version
-    return { plural: `${reference.kind.toLowerCase()}s`, version, contract: "either" as const }
+    const known = trackers.known(group, kind)
+    const kept = known === undefined ? version : known.version
+    return { plural: `${kind.toLowerCase()}s`, version: kept, contract: "either" as const }
   })
 
-  /** One at a time: two callers must not begin two copies. */
-  const tracker = (reference: Reference, plural: string, version: string | undefined): Effect.Effect<Tracked> =>
-    Effect.gen(function* () {
-      const { group, kind } = reference
-      const key = kindKey(group, kind)
-      const id = `${plural}/${version ?? ""}`
-      const known = trackers.get(key)
-      if (known?.id === id) return known.tracked
-      if (known !== undefined) yield* Scope.close(known.scope, Exit.void)
-      const own = yield* Scope.fork(scope)
-      const versions = version === undefined ? (["v1beta2", "v1beta1"] as const) : ([version] as const)
-      const tracked = yield* track({
-        kube,
-        kind: rawKind({ group, kind, plural, versions }),
-        changed: (object) => changed(group, kind, object)
-      }).pipe(Scope.provide(own))
-      trackers.set(key, { tracked, id, version, scope: own })
-      return tracked
-    }).pipe(lock.withPermits(1))
-
   const of: Foreign["of"] = Effect.fnUntraced(function* (reference: Reference) {
+    const { group, kind: name, namespace } = reference
     const { plural, version } = yield* describe(reference)
-    const known = trackers.get(kindKey(reference.group, reference.kind))
-    if (known?.id === `${plural}/${version ?? ""}`) {
+    const known = trackers.known(group, name)
+    if (known?.id === idOf(plural, version)) {
       yield* known.tracked.synced
       return known.tracked
     }
-    // Asked once directly: a kind that is not served is an error of this reconcile, not a copy that never comes.
     const versions = version === undefined ? (["v1beta2", "v1beta1"] as const) : ([version] as const)
-    const probe = rawKind({ group: reference.group, kind: reference.kind, plural, versions })
-    yield* kube.get(probe, { namespace: reference.namespace, name: reference.name }).pipe(
+    const kind = rawKind({ group, kind: name, plural, versions })
+    // Asked once directly: a kind that is not served is an error of this reconcile, not a copy that never comes.
+    yield* kube.get(kind, { namespace, name: reference.name }).pipe(
       Effect.catchIf(
         (error) => error.reason === "NotFound",
         () => Effect.void
       )
     )
-    const tracked = yield* tracker(reference, plural, version)
+    const tracked = yield* trackers.follow(reference, kind, version)
     yield* tracked.synced
     return tracked
   })
@@ -156,14 +180,7 @@ export const make = Effect.fnUntraced(function* (
   // A kind whose CRD goes must not be followed into the void, and one that comes back is found anew.
   yield* crds.changes.pipe(
     Stream.runForEach((change) =>
-      Effect.suspend(() => {
-        if (change._tag !== "Deleted") return Effect.void
-        const spec = change.object.spec
-        const key = kindKey(stringAt(spec, "group") ?? "", stringAt(spec, "names", "kind") ?? "")
-        const known = trackers.get(key)
-        trackers.delete(key)
-        return known === undefined ? Effect.void : Scope.close(known.scope, Exit.void)
-      })
+      change._tag === "Deleted" ? trackers.forget(...defined(change.object)) : Effect.void
     ),
     Effect.forkScoped
   )

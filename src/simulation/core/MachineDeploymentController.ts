@@ -12,7 +12,7 @@ import type { KubeError } from "../../kube/KubeError.ts"
 import { jsonAt, objectAt, stringAt } from "../apiserver/Json.ts"
 import { ownTemplate } from "./Clone.ts"
 import { type Core, clusterOf, ensureFinalizer, heldByPause, INDEX, LOOK_AGAIN_MILLIS, writeStatus } from "./Core.ts"
-import { configReference, infrastructureReference, machineConditions } from "./MachineSetController.ts"
+import { behind, configReference, infrastructureReference, machineConditions } from "./MachineSetController.ts"
 import * as CoreNames from "./Names.ts"
 import {
   controllerOf,
@@ -127,6 +127,15 @@ const createSet = Effect.fnUntraced(function* (
   deployment: Raw,
   sets: Rollout.Sets
 ): Effect.fn.Return<Raw, KubeError> {
+  const label = `${CoreNames.DEPLOYMENT_NAME_LABEL}=${deployment.metadata.name}`
+  const isCurrent = yield* core.machineSets.confirm(
+    namespaceOf(deployment),
+    label,
+    sets.old.filter((set) => set.metadata.labels?.[CoreNames.DEPLOYMENT_NAME_LABEL] === deployment.metadata.name)
+      .length,
+    (set) => isControlledBy(set, deployment)
+  )
+  if (!isCurrent) return yield* behind(deployment)
   const suffix = yield* CoreNames.randomSuffix
   const hash = `${CoreNames.hashOf(Rollout.rolloutFields(Rollout.templateOf(deployment)))}-${suffix}`
   const labels = labelsFor(deployment, hash)

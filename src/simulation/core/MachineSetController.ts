@@ -8,7 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Names from "../../api/Names.ts"
 import type { ConditionInput } from "../../domain/Conditions.ts"
 import type { JsonObject } from "../../kube/KubeClient.ts"
-import type { KubeError } from "../../kube/KubeError.ts"
+import { KubeError } from "../../kube/KubeError.ts"
 import { objectAt, stringAt } from "../apiserver/Json.ts"
 import { type Cloned, clone, ownTemplate } from "./Clone.ts"
 import { type Core, clusterOf, ensureFinalizer, heldByPause, INDEX, LOOK_AGAIN_MILLIS, writeStatus } from "./Core.ts"
@@ -176,8 +176,26 @@ const createMachine = Effect.fnUntraced(function* (
         ...(infrastructure === undefined ? {} : { infrastructureRef: View.referenceJson(set, infrastructure.object) })
       }
     })
-  }).pipe(Effect.tapError(() => takeBack))
+  }).pipe(
+    // A Machine that may be there must not lose what it refers to: then rather a clone too many.
+    Effect.tapError((error) => (error.reason === "Unavailable" ? Effect.void : takeBack))
+  )
 })
+
+/** Adopted Machines get the set's own label a moment later. */
+const isLabelled = (set: Raw) => (machine: Raw) =>
+  machine.metadata.labels?.[CoreNames.SET_NAME_LABEL] === CoreNames.labelValue(set.metadata.name)
+
+/** The copy lags behind what was written: nothing is made up for until it has caught up. */
+export const behind = (owner: Raw): KubeError =>
+  new KubeError({
+    reason: "Conflict",
+    verb: "list",
+    kind: owner.kind ?? "",
+    namespace: namespaceOf(owner),
+    name: owner.metadata.name,
+    message: "what is shown of its objects is older than what was written"
+  })
 
 /** Deleting Machines count until they are gone: their host comes back to the pool before another is asked for. */
 const syncReplicas = Effect.fnUntraced(function* (
@@ -198,6 +216,12 @@ const syncReplicas = Effect.fnUntraced(function* (
     return machines
   }
   if (set.metadata.annotations?.[CoreNames.DISABLE_MACHINE_CREATE_ANNOTATION] === "true") return machines
+  const label = `${CoreNames.SET_NAME_LABEL}=${CoreNames.labelValue(set.metadata.name)}`
+  const own = (machine: Raw) => isControlledBy(machine, set)
+  const isCurrent =
+    machines.length >= wanted ||
+    (yield* core.machines.confirm(namespaceOf(set), label, machines.filter(isLabelled(set)).length, own))
+  if (!isCurrent) return yield* behind(set)
   const created: Array<Raw> = []
   while (machines.length + created.length < wanted) created.push(yield* createMachine(core, cluster, set))
   return [...machines, ...created]

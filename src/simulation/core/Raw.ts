@@ -138,9 +138,9 @@ export const alters = (current: unknown, patch: Json | undefined): boolean => {
     )
   }
   if (isObject(patch)) {
-    const now = isObject(current) ? current : undefined
-    if (now === undefined) return true
-    return Object.entries(patch).some(([key, value]) => alters(now[key], value))
+    // Nothing merged into nothing is nothing: the API server drops empty maps of metadata again.
+    if (current === undefined) return Object.values(patch).some((value) => alters(undefined, value))
+    return !isObject(current) || Object.entries(patch).some(([key, value]) => alters(current[key], value))
   }
   return current !== patch
 }

@@ -9,7 +9,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
-import { CLUSTER_NAME_LABEL } from "../../api/Names.ts"
+import { CLUSTER_GROUP, CLUSTER_NAME_LABEL } from "../../api/Names.ts"
 import { KubeClient, type KubeClientShape } from "../../kube/KubeClient.ts"
 import { WorkloadClusters, type WorkloadClustersShape } from "../../kube/WorkloadClusters.ts"
 import * as ClusterController from "./ClusterController.ts"
@@ -35,6 +35,9 @@ import { type Tracked, track } from "./Tracked.ts"
 import { clusterNameOf, nodeNameOf, providerIdOf, referenceAt, referenceKey } from "./View.ts"
 import * as WorkloadNodes from "./WorkloadNodes.ts"
 import * as WorkQueue from "./WorkQueue.ts"
+
+/** Owners count their Machines no more often than this, milliseconds: a hundred that change at once are one look. */
+const PACE_MILLIS = 50
 
 export interface SimulatedCoreOptions {
   readonly kube: KubeClientShape
@@ -104,53 +107,76 @@ const doorbell = (): Doorbell => {
 const ringAll = (bell: Doorbell, objects: Effect.Effect<ReadonlyArray<Raw>>): Effect.Effect<void> =>
   Effect.flatMap(objects, (found) => Effect.forEach(found, (object) => bell.ring(keyOf(object)), { discard: true }))
 
-/** Runs until the scope closes. */
-export const make = Effect.fnUntraced(function* (
-  options: SimulatedCoreOptions
-): Effect.fn.Return<SimulatedCoreShape, never, Scope.Scope> {
-  const { kube } = options
-  const bells = { cluster: doorbell(), machine: doorbell(), set: doorbell(), deployment: doorbell() }
-  const tracked: { clusters?: Tracked; machines?: Tracked; sets?: Tracked; deployments?: Tracked } = {}
-  const within = (which: keyof typeof tracked, index: string, key: string) =>
-    Effect.suspend(() => tracked[which]?.byIndex(index, key) ?? Effect.succeed([]))
+interface Bells {
+  readonly cluster: Doorbell
+  readonly machine: Doorbell
+  readonly set: Doorbell
+  readonly deployment: Doorbell
+}
+
+/** The copies, while they come to be: each hears of changes from its first moment on. */
+interface Copies {
+  clusters?: Tracked
+  machines?: Tracked
+  sets?: Tracked
+  deployments?: Tracked
+}
+
+/** Who has to look again when an object of CAPI's changed. */
+const listeners = (bells: Bells, copies: Copies) => {
+  const within = (which: keyof Copies, index: string, key: string) =>
+    Effect.suspend(() => copies[which]?.byIndex(index, key) ?? Effect.succeed([]))
+  /** Who may adopt an orphan: any of its Cluster that matches. */
+  const ringAdopters = (bell: Doorbell, which: keyof Copies, orphan: Raw) =>
+    Effect.forEach(clusterKeys(orphan), (key) => ringAll(bell, within(which, INDEX.cluster, key)), { discard: true })
+  const ringCluster = (object: Raw) => Effect.forEach(clusterKeys(object), bells.cluster.ring, { discard: true })
 
   /** Its owner counts it, its Cluster counts them all. */
-  const machineChanged = Effect.fnUntraced(function* (machine: Raw) {
-    yield* bells.machine.ring(keyOf(machine))
-    const owner = controllerOf(machine)
-    if (owner !== undefined && isOwner(owner, "cluster.x-k8s.io", "MachineSet"))
-      yield* bells.set.ring(keyIn(namespaceOf(machine), owner.name))
-    yield* Effect.forEach(clusterKeys(machine), bells.cluster.ring, { discard: true })
+  const machine = Effect.fnUntraced(function* (object: Raw) {
+    yield* bells.machine.ring(keyOf(object))
+    const owner = controllerOf(object)
+    if (owner === undefined) yield* ringAdopters(bells.set, "sets", object)
+    else if (isOwner(owner, CLUSTER_GROUP, "MachineSet")) yield* bells.set.ring(keyIn(namespaceOf(object), owner.name))
+    yield* ringCluster(object)
   })
-  const setChanged = Effect.fnUntraced(function* (set: Raw) {
-    yield* bells.set.ring(keyOf(set))
-    const owner = controllerOf(set)
-    if (owner !== undefined) yield* bells.deployment.ring(keyIn(namespaceOf(set), owner.name))
-    yield* Effect.forEach(clusterKeys(set), bells.cluster.ring, { discard: true })
+  const set = Effect.fnUntraced(function* (object: Raw) {
+    yield* bells.set.ring(keyOf(object))
+    const owner = controllerOf(object)
+    if (owner === undefined) yield* ringAdopters(bells.deployment, "deployments", object)
+    else yield* bells.deployment.ring(keyIn(namespaceOf(object), owner.name))
+    yield* ringCluster(object)
   })
   /** The Machines say whether they are what it wants. */
-  const deploymentChanged = Effect.fnUntraced(function* (deployment: Raw, _gone: boolean, previous: Raw | undefined) {
-    yield* bells.deployment.ring(keyOf(deployment))
-    yield* Effect.forEach(clusterKeys(deployment), bells.cluster.ring, { discard: true })
-    if (previous !== undefined && previous.metadata.generation === deployment.metadata.generation) return
-    const sets = yield* within("sets", INDEX.controller, deployment.metadata.uid ?? "")
-    for (const set of sets) yield* ringAll(bells.machine, within("machines", INDEX.controller, set.metadata.uid ?? ""))
+  const deployment = Effect.fnUntraced(function* (object: Raw, _gone: boolean, previous: Raw | undefined) {
+    yield* bells.deployment.ring(keyOf(object))
+    yield* ringCluster(object)
+    if (previous !== undefined && previous.metadata.generation === object.metadata.generation) return
+    const sets = yield* within("sets", INDEX.controller, object.metadata.uid ?? "")
+    for (const one of sets) yield* ringAll(bells.machine, within("machines", INDEX.controller, one.metadata.uid ?? ""))
   })
   /** Paused, endpoint, initialized: everything of the Cluster may be waiting for it. Its counts interest nobody. */
-  const clusterChanged = Effect.fnUntraced(function* (cluster: Raw, _gone: boolean, previous: Raw | undefined) {
-    const key = keyOf(cluster)
+  const cluster = Effect.fnUntraced(function* (object: Raw, _gone: boolean, previous: Raw | undefined) {
+    const key = keyOf(object)
     yield* bells.cluster.ring(key)
-    if (previous !== undefined && gist(previous) === gist(cluster)) return
+    if (previous !== undefined && gist(previous) === gist(object)) return
     yield* ringAll(bells.machine, within("machines", INDEX.cluster, key))
     yield* ringAll(bells.set, within("sets", INDEX.cluster, key))
     yield* ringAll(bells.deployment, within("deployments", INDEX.cluster, key))
   })
+  return { machine, set, deployment, cluster }
+}
 
-  const clusters = yield* track({ kube, kind: Clusters, indexes, changed: clusterChanged })
-  const machines = yield* track({ kube, kind: Machines, indexes, changed: machineChanged })
-  const machineSets = yield* track({ kube, kind: MachineSets, indexes, changed: setChanged })
-  const machineDeployments = yield* track({ kube, kind: MachineDeployments, indexes, changed: deploymentChanged })
-  Object.assign(tracked, { clusters, machines, sets: machineSets, deployments: machineDeployments })
+const makeCore = Effect.fnUntraced(function* (
+  { kube, workloadClusters }: SimulatedCoreOptions,
+  bells: Bells
+): Effect.fn.Return<Core, never, Scope.Scope> {
+  const copies: Copies = {}
+  const changed = listeners(bells, copies)
+  const clusters = yield* track({ kube, kind: Clusters, indexes, changed: changed.cluster })
+  const machines = yield* track({ kube, kind: Machines, indexes, changed: changed.machine })
+  const machineSets = yield* track({ kube, kind: MachineSets, indexes, changed: changed.set })
+  const machineDeployments = yield* track({ kube, kind: MachineDeployments, indexes, changed: changed.deployment })
+  Object.assign(copies, { clusters, machines, sets: machineSets, deployments: machineDeployments })
 
   const foreign = yield* Foreign.make(
     kube,
@@ -164,43 +190,50 @@ export const make = Effect.fnUntraced(function* (
   )
   const nodes = yield* WorkloadNodes.make({
     kube,
-    clusters: options.workloadClusters,
+    clusters: workloadClusters,
     changed: Effect.fnUntraced(function* (cluster, node) {
       const ids = [WorkloadNodes.providerId(node), ...WorkloadNodes.claimedMachine(node)].flatMap((id) => id ?? [])
       yield* Effect.forEach(ids, (id) => ringAll(bells.machine, machines.byIndex(INDEX.node, `${cluster}/${id}`)), {
         discard: true
       })
-      // The first one shows that the connection works.
+    }),
+    // Whoever waits for a Node could not be told that there is none.
+    connected: Effect.fnUntraced(function* (cluster) {
       yield* bells.cluster.ring(cluster)
+      yield* ringAll(bells.machine, machines.byIndex(INDEX.cluster, cluster))
     })
   })
-  const core: Core = {
-    clusters,
-    machines,
-    machineSets,
-    machineDeployments,
-    foreign,
-    nodes,
-    wake: { cluster: bells.cluster.ring, machine: bells.machine.ring }
-  }
   yield* Effect.all([clusters.synced, machines.synced, machineSets.synced, machineDeployments.synced])
-  const reconcileMachine =
-    options.assignProviderIDs === true ? ProviderIds.before(MachineController.reconcile) : MachineController.reconcile
+  return { clusters, machines, machineSets, machineDeployments, foreign, nodes }
+})
+
+/** Runs until the scope closes. */
+export const make = Effect.fnUntraced(function* (
+  options: SimulatedCoreOptions
+): Effect.fn.Return<SimulatedCoreShape, never, Scope.Scope> {
+  const bells: Bells = { cluster: doorbell(), machine: doorbell(), set: doorbell(), deployment: doorbell() }
+  const core = yield* makeCore(options, bells)
+  const { reconcile } = MachineController
+  const reconcileMachine = options.assignProviderIDs === true ? ProviderIds.before(reconcile) : reconcile
   const queues = {
-    cluster: yield* WorkQueue.make("Cluster", (key) => ClusterController.reconcile(core, key)),
+    cluster: yield* WorkQueue.make("Cluster", (key) => ClusterController.reconcile(core, key), PACE_MILLIS),
     machine: yield* WorkQueue.make("Machine", (key) => reconcileMachine(core, key)),
-    set: yield* WorkQueue.make("MachineSet", (key) => MachineSetController.reconcile(core, key)),
-    deployment: yield* WorkQueue.make("MachineDeployment", (key) => MachineDeploymentController.reconcile(core, key))
+    set: yield* WorkQueue.make("MachineSet", (key) => MachineSetController.reconcile(core, key), PACE_MILLIS),
+    deployment: yield* WorkQueue.make(
+      "MachineDeployment",
+      (key) => MachineDeploymentController.reconcile(core, key),
+      PACE_MILLIS
+    )
   }
   bells.cluster.connect(queues.cluster)
   bells.machine.connect(queues.machine)
   bells.set.connect(queues.set)
   bells.deployment.connect(queues.deployment)
   // What was heard of before the queues were there.
-  yield* ringAll(bells.cluster, clusters.list())
-  yield* ringAll(bells.deployment, machineDeployments.list())
-  yield* ringAll(bells.set, machineSets.list())
-  yield* ringAll(bells.machine, machines.list())
+  yield* ringAll(bells.cluster, core.clusters.list())
+  yield* ringAll(bells.deployment, core.machineDeployments.list())
+  yield* ringAll(bells.set, core.machineSets.list())
+  yield* ringAll(bells.machine, core.machines.list())
   const all = Object.values(queues)
   return {
     pending: () => all.reduce((sum, queue) => sum + queue.pending(), 0),

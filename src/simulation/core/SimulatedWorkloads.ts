@@ -11,6 +11,7 @@ import * as Exit from "effect/Exit"
 import type * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import { parse } from "yaml"
 import { type Node, Nodes, type Secret, Secrets, secretText } from "../../api/Core.ts"
 import type { BootstrapToken, JoinToken } from "../../domain/JoinToken.ts"
@@ -228,6 +229,23 @@ const unreachable = (cluster: WorkloadCluster, reason: "BadRequest" | "Unavailab
     message
   })
 
+/** As live clients: to be made it takes a kubeconfig, to be answered a cluster, which may come later. */
+const whenItAnswers = (find: () => KubeClientShape | undefined, silent: KubeError): KubeClientShape => {
+  const ask = <A>(question: (kube: KubeClientShape) => Effect.Effect<A, KubeError>) =>
+    Effect.suspend(() => {
+      const kube = find()
+      return kube === undefined ? Effect.fail(silent) : question(kube)
+    })
+  return {
+    get: (kind, ref) => ask((kube) => kube.get(kind, ref)),
+    list: (kind, options) => ask((kube) => kube.list(kind, options)),
+    watch: (kind, options) => Stream.suspend(() => find()?.watch(kind, options) ?? Stream.fail(silent)),
+    create: (kind, object) => ask((kube) => kube.create(kind, object)),
+    patch: (kind, ref, patch, options) => ask((kube) => kube.patch(kind, ref, patch, options)),
+    delete: (kind, ref, options) => ask((kube) => kube.delete(kind, ref, options))
+  }
+}
+
 const k0sWorld = (workloads: ReadonlyMap<string, Workload>, refused: (refusal: Refusal) => void): K0sWorld => {
   const registered = new Map<string, Registered>()
   return {
@@ -257,9 +275,17 @@ const k0sWorld = (workloads: ReadonlyMap<string, Workload>, refused: (refusal: R
   }
 }
 
+export interface SimulatedWorkloadsOptions extends SimulatedApiServer.SimulatedApiServerOptions {
+  /** Before anyone talks to a new cluster: restores what it held, and keeps what it will. */
+  readonly prepare?: (
+    cluster: WorkloadCluster,
+    server: SimulatedApiServer.SimulatedApiServerShape
+  ) => Effect.Effect<void, never, Scope.Scope>
+}
+
 /** All of it is gone with the scope. */
 export const make = Effect.fnUntraced(function* (
-  options: SimulatedApiServer.SimulatedApiServerOptions = {}
+  options: SimulatedWorkloadsOptions = {}
 ): Effect.fn.Return<SimulatedWorkloads, never, Scope.Scope> {
   const parent = yield* Effect.scope
   const workloads = new Map<string, Workload>()
@@ -277,7 +303,10 @@ export const make = Effect.fnUntraced(function* (
         return known.server
       }
       const scope = yield* Scope.fork(parent)
-      const server = yield* SimulatedApiServer.make(options).pipe(Scope.provide(scope))
+      const server = yield* SimulatedApiServer.make(options).pipe(
+        Effect.tap((made) => options.prepare?.(cluster, made) ?? Effect.void),
+        Scope.provide(scope)
+      )
       workloads.set(key, { access, server, scope })
       return server
     }),
@@ -293,10 +322,9 @@ export const make = Effect.fnUntraced(function* (
         const access = accessIn(kubeconfig)
         if (access === undefined)
           return Effect.fail(unreachable(cluster, "BadRequest", "this is no kubeconfig of a simulated cluster"))
-        const found = [...workloads.values()].find((one) => one.access.token === access.token)
-        return found === undefined
-          ? Effect.fail(unreachable(cluster, "Unavailable", `no simulated cluster answers at ${access.server}`))
-          : Effect.succeed(found.server.client(`admin of ${keyOf(cluster)}`))
+        const find = () => [...workloads.values()].find((one) => one.access.token === access.token)
+        const silent = unreachable(cluster, "Unavailable", `no simulated cluster answers at ${access.server}`)
+        return Effect.succeed(whenItAnswers(() => find()?.server.client(`admin of ${keyOf(cluster)}`), silent))
       })
     ),
     k0s: k0sWorld(workloads, refused),

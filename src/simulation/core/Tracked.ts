@@ -5,6 +5,7 @@
  */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { Kind } from "../../api/Kind.ts"
@@ -16,13 +17,27 @@ import { alters, isDeleting, keyOf, type Raw } from "./Raw.ts"
 /** How long a write waits for the copy to show it, milliseconds, as CAPI's; then it goes on. */
 const SHOWN_WITHIN_MILLIS = 10_000
 
+/** Whether something was made whose answer was lost is asked this often. */
+const ASKED_AGAIN = Schedule.max([Schedule.spaced("200 millis"), Schedule.recurs(5)])
+
 export interface Tracked {
   readonly kind: Kind<Raw>
   readonly get: (ref: ObjectRef) => Effect.Effect<Raw | undefined>
   readonly list: (namespace?: string) => Effect.Effect<ReadonlyArray<Raw>>
   readonly byIndex: (index: string, key: string) => Effect.Effect<ReadonlyArray<Raw>>
+  /**
+   * True when the server has as many of `label` (`key=value`) that satisfy `counts` as the copy shows: asked before
+   * something is made for want of one. An answer that was lost must not be answered by another one made.
+   */
+  readonly confirm: (
+    namespace: string,
+    label: string,
+    shown: number,
+    counts: (object: Raw) => boolean
+  ) => Effect.Effect<boolean, KubeError>
   readonly synced: Effect.Effect<void>
   readonly isSynced: Effect.Effect<boolean>
+  /** Fails with NotFound where the server refused nothing and made nothing; with Unavailable only when nobody knows. */
   readonly create: (object: JsonObject & { readonly metadata: JsonObject }) => Effect.Effect<Raw, KubeError>
   /** A merge patch on just this state of the object: Conflict when it has changed since. Answers what is stored now. */
   readonly patch: (object: Raw, patch: JsonObject) => Effect.Effect<Raw, KubeError>
@@ -48,53 +63,46 @@ const atLeast = (shown: string | undefined, written: string | undefined): boolea
     /^\d+$/.test(`${shown}${written}`) &&
     BigInt(shown) >= BigInt(written))
 
-export const track = Effect.fnUntraced(function* (
-  options: TrackOptions
-): Effect.fn.Return<Tracked, never, Scope.Scope> {
-  const { kube, kind, changed } = options
-  const reflector = yield* Reflector.make(kind, {
-    ...(options.indexes === undefined ? {} : { indexes: options.indexes }),
-    ...(options.fieldSelector === undefined ? {} : { fieldSelector: options.fieldSelector })
-  }).pipe(Effect.provideService(KubeClient, kube))
+const at = (object: Raw): ObjectRef => ({
+  name: object.metadata.name,
+  ...(object.metadata.namespace === undefined ? {} : { namespace: object.metadata.namespace })
+})
 
+/** What the copy shows, and waiting for it to show something. */
+interface Shown {
+  readonly changed: (object: Raw) => void
+  readonly until: (object: Raw, isShown: (object: Raw | undefined) => boolean) => Effect.Effect<void>
+}
+
+const shownBy = (reflector: Reflector.Reflector<Raw>): Shown => {
   /** By key: who waits for the copy to change there. */
   const waiters = new Map<string, Deferred.Deferred<void>>()
-  const wake = (object: Raw): void => {
-    const waiter = waiters.get(keyOf(object))
-    waiters.delete(keyOf(object))
-    if (waiter !== undefined) Deferred.doneUnsafe(waiter, Effect.void)
-  }
-  yield* reflector.changes.pipe(
-    Stream.runForEach((change) =>
-      Effect.suspend(() => {
-        wake(change.object)
-        const previous = change._tag === "Modified" ? change.previous : undefined
-        return changed(change.object, change._tag === "Deleted", previous)
-      })
-    ),
-    Effect.forkScoped
-  )
   const nextChange = (key: string): Effect.Effect<void> =>
     Effect.suspend(() => {
       const waiter = waiters.get(key) ?? Deferred.makeUnsafe<void>()
       waiters.set(key, waiter)
       return Deferred.await(waiter)
     })
+  return {
+    changed: (object) => {
+      const waiter = waiters.get(keyOf(object))
+      waiters.delete(keyOf(object))
+      if (waiter !== undefined) Deferred.doneUnsafe(waiter, Effect.void)
+    },
+    until: (object, isShown) =>
+      Effect.gen(function* () {
+        while (!isShown(yield* reflector.get(at(object)))) yield* nextChange(keyOf(object))
+      }).pipe(Effect.timeoutOption(SHOWN_WITHIN_MILLIS), Effect.asVoid)
+  }
+}
 
-  const shown = (ref: ObjectRef, key: string, isShown: (object: Raw | undefined) => boolean): Effect.Effect<void> =>
-    Effect.gen(function* () {
-      while (!isShown(yield* reflector.get(ref))) yield* nextChange(key)
-    }).pipe(Effect.timeoutOption(SHOWN_WITHIN_MILLIS), Effect.asVoid)
+type Writes = Pick<Tracked, "create" | "patch" | "patchStatus" | "remove">
 
-  const at = (object: Raw): ObjectRef => ({
-    name: object.metadata.name,
-    ...(object.metadata.namespace === undefined ? {} : { namespace: object.metadata.namespace })
-  })
-
+const writesOf = (kube: KubeClientShape, kind: Kind<Raw>, shown: Shown): Writes => {
   /** A write that let the last finalizer go made the object vanish: then its absence is what shows it. */
   const afterWrite = (written: Raw): Effect.Effect<Raw> =>
     Effect.as(
-      shown(at(written), keyOf(written), (object) => {
+      shown.until(written, (object) => {
         if (object === undefined) return isDeleting(written) && (written.metadata.finalizers ?? []).length === 0
         if (object.metadata.uid !== written.metadata.uid) return true
         return atLeast(object.metadata.resourceVersion, written.metadata.resourceVersion)
@@ -105,10 +113,13 @@ export const track = Effect.fnUntraced(function* (
   /** The answer was lost, not the request: names are made up, so the next try would make a second one. */
   const madeAfterAll = ({ metadata }: { readonly metadata: JsonObject }): Effect.Effect<Raw, KubeError> => {
     const { name, namespace } = metadata
-    return kube.get(kind, {
+    const ref = {
       name: typeof name === "string" ? name : "",
       ...(typeof namespace === "string" ? { namespace } : {})
-    })
+    }
+    return kube
+      .get(kind, ref)
+      .pipe(Effect.retry({ schedule: ASKED_AGAIN, while: (error) => error.reason === "Unavailable" }))
   }
 
   const write = (object: Raw, patch: JsonObject, subresource?: "status"): Effect.Effect<Raw, KubeError> =>
@@ -123,17 +134,11 @@ export const track = Effect.fnUntraced(function* (
       : Effect.succeed(object)
 
   return {
-    kind,
-    get: reflector.get,
-    list: reflector.list,
-    byIndex: reflector.byIndex,
-    synced: reflector.synced,
-    isSynced: Effect.map(reflector.lastSync, (last) => last !== undefined),
     create: (object) =>
       kube.create(kind, object).pipe(
         Effect.catchIf(
           (error) => error.reason === "Unavailable",
-          (error) => Effect.mapError(madeAfterAll(object), () => error)
+          (error) => Effect.mapError(madeAfterAll(object), (why) => (why.reason === "NotFound" ? why : error))
         ),
         Effect.flatMap(afterWrite)
       ),
@@ -147,12 +152,41 @@ export const track = Effect.fnUntraced(function* (
           () => Effect.void
         ),
         Effect.andThen(
-          shown(
-            at(object),
-            keyOf(object),
-            (now) => now === undefined || now.metadata.uid !== object.metadata.uid || isDeleting(now)
-          )
+          shown.until(object, (now) => now === undefined || now.metadata.uid !== object.metadata.uid || isDeleting(now))
         )
       )
+  }
+}
+
+/** Runs until the scope closes. */
+export const track = Effect.fnUntraced(function* (
+  options: TrackOptions
+): Effect.fn.Return<Tracked, never, Scope.Scope> {
+  const { kube, kind, changed } = options
+  const reflector = yield* Reflector.make(kind, {
+    ...(options.indexes === undefined ? {} : { indexes: options.indexes }),
+    ...(options.fieldSelector === undefined ? {} : { fieldSelector: options.fieldSelector })
+  }).pipe(Effect.provideService(KubeClient, kube))
+  const shown = shownBy(reflector)
+  yield* reflector.changes.pipe(
+    Stream.runForEach((change) =>
+      Effect.suspend(() => {
+        shown.changed(change.object)
+        const previous = change._tag === "Modified" ? change.previous : undefined
+        return changed(change.object, change._tag === "Deleted", previous)
+      })
+    ),
+    Effect.forkScoped
+  )
+  return {
+    kind,
+    get: reflector.get,
+    list: reflector.list,
+    byIndex: reflector.byIndex,
+    confirm: (namespace, labelSelector, count, counts) =>
+      Effect.map(kube.list(kind, { namespace, labelSelector }), ({ items }) => items.filter(counts).length === count),
+    synced: reflector.synced,
+    isSynced: Effect.map(reflector.lastSync, (last) => last !== undefined),
+    ...writesOf(kube, kind, shown)
   }
 })

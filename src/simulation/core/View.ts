@@ -113,10 +113,18 @@ const conditionOf = (json: Json): ReadonlyArray<Condition> => {
   ]
 }
 
+/** Objects never change, and are read by everyone who counts them: parsed once. */
+const known = new WeakMap<Raw, ReadonlyArray<Condition>>()
+
 /** metav1.Conditions: in v1beta1 they are below `status.v1beta2`; objects of providers may have only the old kind. */
 export const conditionsOf = (object: Raw): ReadonlyArray<Condition> => {
+  const before = known.get(object)
+  if (before !== undefined) return before
   const nested = arrayAt(object.status, "v1beta2", "conditions")
-  return (isV1Beta2(object) || nested.length === 0 ? arrayAt(object.status, "conditions") : nested).flatMap(conditionOf)
+  const list = isV1Beta2(object) || nested.length === 0 ? arrayAt(object.status, "conditions") : nested
+  const conditions = list.flatMap(conditionOf)
+  known.set(object, conditions)
+  return conditions
 }
 
 export const condition = (object: Raw, type: string): Condition | undefined =>

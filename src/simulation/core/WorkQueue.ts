@@ -4,6 +4,7 @@
  * Does not own what reconciling is.
  */
 import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as FiberMap from "effect/FiberMap"
 import * as Latch from "effect/Latch"
@@ -16,6 +17,9 @@ const BACKOFF_FIRST_MILLIS = 50
 const BACKOFF_LAST_MILLIS = 10_000
 /** Keys of one kind that are worked on at one time. */
 const CONCURRENCY = 8
+
+/** Keys whose last run is remembered, for the pace; beyond that all are forgotten. */
+const MAX_REMEMBERED = 10_000
 
 /** Milliseconds after which to look again though nothing may have changed; undefined: only when something does. */
 export type Again = number | undefined
@@ -33,10 +37,14 @@ const isQuiet = (cause: Cause.Cause<unknown>): boolean => {
   return error instanceof KubeError && (error.retry === "backoff" || error.reason === "NotFound")
 }
 
-/** Runs until the scope closes. The queue holds a key at most once, so it is bounded by the number of objects. */
+/**
+ * `paceMillis`: one key is looked at no more often than this; what happens meanwhile is one look, later. For those who
+ * count many others. Runs until the scope closes. The queue holds a key at most once, so it is bounded by the number of objects.
+ */
 export const make = <E, R>(
   name: string,
-  reconcile: (key: string) => Effect.Effect<Again, E, R>
+  reconcile: (key: string) => Effect.Effect<Again, E, R>,
+  paceMillis = 0
 ): Effect.Effect<WorkQueue, never, R | Scope.Scope> =>
   Effect.gen(function* () {
     const queue = yield* Queue.unbounded<string>()
@@ -44,6 +52,9 @@ export const make = <E, R>(
     const running = new Set<string>()
     /** Asked for while it ran. */
     const dirty = new Set<string>()
+    /** Asked for too soon after they ran: wait for their time. */
+    const paced = new Set<string>()
+    const startedAt = new Map<string, number>()
     const failures = new Map<string, number>()
     const timers = yield* FiberMap.make<string>()
     const idle = Latch.makeUnsafe(true)
@@ -51,7 +62,7 @@ export const make = <E, R>(
     const addNow = (key: string): void => {
       idle.closeUnsafe()
       if (running.has(key)) dirty.add(key)
-      else if (!waiting.has(key)) {
+      else if (!waiting.has(key) && !paced.has(key)) {
         waiting.add(key)
         Queue.offerUnsafe(queue, key)
       }
@@ -75,12 +86,36 @@ export const make = <E, R>(
     const finished = (key: string): void => {
       running.delete(key)
       if (dirty.delete(key)) addNow(key)
-      else if (running.size === 0 && waiting.size === 0) idle.openUnsafe()
+      else if (running.size + waiting.size + paced.size === 0) idle.openUnsafe()
+    }
+
+    /** How long the key still has to wait, milliseconds; from now on it counts as started when it has not to. */
+    const early = (key: string, nowMillis: number): number => {
+      const wait = (startedAt.get(key) ?? Number.NEGATIVE_INFINITY) + paceMillis - nowMillis
+      if (wait > 0) return wait
+      if (startedAt.size >= MAX_REMEMBERED) startedAt.clear()
+      if (paceMillis > 0) startedAt.set(key, nowMillis)
+      return 0
+    }
+    const release = (key: string, millis: number) => {
+      const now = Effect.sync(() => {
+        paced.delete(key)
+        addNow(key)
+      })
+      return FiberMap.run(timers, key, Effect.andThen(Effect.sleep(millis), now))
     }
 
     const one = Effect.gen(function* () {
       const key = yield* Queue.take(queue)
+      // It waits until the very step in which it runs: or it could be asked for, and run, twice at a time.
+      const nowMillis = yield* Clock.currentTimeMillis
       waiting.delete(key)
+      const wait = early(key, nowMillis)
+      if (wait > 0) {
+        paced.add(key)
+        yield* release(key, wait)
+        return
+      }
       running.add(key)
       yield* FiberMap.remove(timers, key)
       yield* Effect.suspend(() => reconcile(key)).pipe(
@@ -95,5 +130,5 @@ export const make = <E, R>(
       )
     })
     for (let worker = 0; worker < CONCURRENCY; worker++) yield* Effect.forkScoped(Effect.forever(one))
-    return { add, pending: () => waiting.size + running.size, idle: idle.await }
+    return { add, pending: () => waiting.size + running.size + paced.size, idle: idle.await }
   })

@@ -34,6 +34,8 @@ export interface WorkloadNodesOptions {
   readonly clusters: WorkloadClustersShape
   /** A Node of this cluster came, changed or went. */
   readonly changed: (clusterKey: string, node: Raw) => Effect.Effect<void>
+  /** The Nodes of this cluster have been listed for the first time. */
+  readonly connected: (clusterKey: string) => Effect.Effect<void>
 }
 
 const PROVIDER_ID = "providerID"
@@ -41,7 +43,7 @@ const PROVIDER_ID = "providerID"
 export const make = Effect.fnUntraced(function* (
   options: WorkloadNodesOptions
 ): Effect.fn.Return<WorkloadNodes, never, Scope.Scope> {
-  const { kube, clusters, changed } = options
+  const { kube, clusters, changed, connected } = options
   const parent = yield* Effect.scope
   const connections = new Map<string, Connection>()
 
@@ -71,6 +73,7 @@ export const make = Effect.fnUntraced(function* (
       Effect.tapError(() => Scope.close(scope, Exit.void))
     )
     connections.set(key, { kubeconfig, scope, nodes })
+    yield* Effect.forkIn(Effect.andThen(nodes.synced, connected(key)), scope)
     return nodes
   })
 

@@ -8,18 +8,21 @@ import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type { KubeError } from "../../kube/KubeError.ts"
+import type { WorkloadCluster } from "../../kube/WorkloadClusters.ts"
 import * as SimulatedWorkloads from "../core/SimulatedWorkloads.ts"
 import type { K0sWorld } from "../hosts/K0s.ts"
+import type { SimulatedApiServerShape } from "../SimulatedApiServer.ts"
 import { dirtyHosts, doubleTenants, stepsRunTwice } from "../Witness.ts"
+import { exampleNames } from "./Examples.ts"
 import { countsOf, type Farm } from "./Farm.ts"
-import { managementServer, startCore, startProvider } from "./Management.ts"
+import { managementServer, type Prepare, startCore, startProvider } from "./Management.ts"
 import type { Manifest, ManifestError } from "./Manifests.ts"
 import { hostsOf } from "./Manifests.ts"
 import { type Picture, picture, remaining, totals } from "./Picture.ts"
 import { applyExamples, applyFiles, deleteClusters, deleteNamespaces, type Stage } from "./Scenario.ts"
 
 /** Between two looks at whether everything has come true. */
-const LOOK = "50 millis"
+const LOOK = "100 millis"
 /** A demo that gets no further for this long has failed: seconds. */
 export const STALLED_SECONDS = 120
 
@@ -28,12 +31,28 @@ export class DemoFailed extends Data.TaggedError("DemoFailed")<{
   readonly details: ReadonlyArray<string>
 }> {}
 
-export interface DemoOptions {
+export interface DemoOptions<E> {
   readonly machines: number
   /** The user's own YAML instead of the examples. */
   readonly files: ReadonlyArray<Manifest> | undefined
-  readonly farm: (k0s: K0sWorld) => Effect.Effect<Farm, never, Scope.Scope>
+  readonly farm: (k0s: K0sWorld) => Effect.Effect<Farm, E, Scope.Scope>
   readonly stalledSeconds?: number
+  /** What makes clusters outlive this process. */
+  readonly keep?: Keep<E>
+}
+
+export interface Keep<E> {
+  readonly management: Prepare<E>
+  readonly workload: (
+    cluster: WorkloadCluster,
+    server: SimulatedApiServerShape
+  ) => Effect.Effect<void, never, Scope.Scope>
+  /** True: the examples were applied by a process before this one. */
+  readonly isApplied: boolean
+  /** The examples are applied now. */
+  readonly applied: Effect.Effect<void>
+  /** Everything was deleted: next time they are applied again. */
+  readonly removed: Effect.Effect<void>
 }
 
 /** The last line of `--json`. */
@@ -50,6 +69,8 @@ export interface Report {
 
 export interface Demo extends Stage {
   readonly picture: () => Picture
+  /** Boots the hosts and applies the YAML. */
+  readonly apply: Effect.Effect<void, ManifestError>
   /** Until every machine is ready and its Node is there; fails when nothing happens any more. */
   readonly ready: Effect.Effect<void, DemoFailed>
   /** Deletes everything and proves it: no object left, every host clean. */
@@ -90,23 +111,33 @@ const until = (what: string, seconds: number, left: () => ReadonlyArray<string>,
     }).pipe(Effect.repeat({ schedule: Schedule.spaced(LOOK), until: (done) => done }))
   })
 
-export const start = Effect.fnUntraced(function* (
-  options: DemoOptions
-): Effect.fn.Return<Demo, ManifestError, Scope.Scope> {
+export const start = Effect.fnUntraced(function* <E>(options: DemoOptions<E>): Effect.fn.Return<Demo, E, Scope.Scope> {
   const startedAt = yield* Clock.currentTimeMillis
   const stalled = options.stalledSeconds ?? STALLED_SECONDS
-  const server = yield* managementServer()
-  const workloads = yield* SimulatedWorkloads.make()
+  const { keep } = options
+  const server = yield* managementServer(keep?.management)
+  const workloads = yield* SimulatedWorkloads.make(keep === undefined ? {} : { prepare: keep.workload })
   const farm = yield* options.farm(workloads.k0s)
   yield* startCore(server, workloads)
   yield* startProvider(server, workloads, farm.ssh)
   const stage: Stage = { server, farm }
-  const namespaces =
-    options.files === undefined
-      ? yield* applyExamples(stage, options.machines)
-      : yield* applyFiles(stage, options.files)
 
-  const look = (): Picture => picture(server.store)
+  let last: { readonly revision: number; readonly picture: Picture } | undefined
+  const look = (): Picture => {
+    const { revision } = server.store.storage
+    if (last?.revision !== revision) last = { revision, picture: picture(server.store) }
+    return last.picture
+  }
+  let namespaces: ReadonlyArray<string> = []
+  const apply = Effect.gen(function* () {
+    if (options.files !== undefined) namespaces = yield* applyFiles(stage, options.files)
+    // A person may have changed them since: what was applied once is theirs.
+    else if (keep?.isApplied === true) namespaces = exampleNames()
+    else {
+      namespaces = yield* applyExamples(stage, options.machines)
+      yield* keep?.applied ?? Effect.void
+    }
+  })
   let peak = { machines: 0, ready: 0, running: 0, notYet: 0 }
   let seconds = 0
   let deleted = 0
@@ -140,6 +171,7 @@ export const start = Effect.fnUntraced(function* (
     deleted = before - look().machines.length
     yield* deleteNamespaces(stage, namespaces)
     yield* until("objects are left", stalled, () => remaining(server.store), revision)
+    yield* keep?.removed ?? Effect.void
   })
 
   const objections = () => {
@@ -164,7 +196,7 @@ export const start = Effect.fnUntraced(function* (
     }
   })
 
-  return { ...stage, picture: look, ready, remove, report, objections }
+  return { ...stage, picture: look, apply, ready, remove, report, objections }
 })
 
 /** Hosts a user's YAML needs; for a message before anything is started. */

@@ -6,7 +6,7 @@ import { readdirSync, readFileSync } from "node:fs"
 import * as Result from "effect/Result"
 import type { Json, JsonObject } from "../../kube/KubeClient.ts"
 import { isJsonArray, isJsonObject, stringAt } from "../apiserver/Json.ts"
-import { type Manifest, type ManifestError, parseManifests } from "./Manifests.ts"
+import { type Address, type Manifest, type ManifestError, parseManifests } from "./Manifests.ts"
 
 const DIRECTORY = new URL("../../../examples/", import.meta.url)
 /** Its machines are counted by `--machines`. */
@@ -52,15 +52,16 @@ const exampleOf = (name: string): Result.Result<Example, ManifestError> =>
     return { name, manifests }
   })
 
+/** Directories of examples/, which are namespaces of the demo. */
+export const exampleNames = (): ReadonlyArray<string> =>
+  readdirSync(DIRECTORY, { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map((entry) => entry.name)
+    .sort()
+
 /** As the files have them, by name. */
 export const readExamples: () => Result.Result<ReadonlyArray<Example>, ManifestError> = () =>
-  Result.all(
-    readdirSync(DIRECTORY, { withFileTypes: true })
-      .filter((entry) => entry.isDirectory())
-      .map((entry) => entry.name)
-      .sort()
-      .map(exampleOf)
-  )
+  Result.all(exampleNames().map(exampleOf))
 
 /** What the demo applies of them. */
 export const examples: () => Result.Result<ReadonlyArray<Example>, ManifestError> = () =>
@@ -73,26 +74,21 @@ const withReplicas = (object: JsonObject, replicas: number): JsonObject => {
     : object
 }
 
-/** The pooled workers with this many replicas, and as many hosts in their pool. Host `i` has the address `address(i)`. */
-export const scaled = (
-  example: Example,
-  machines: number,
-  address: (index: number) => { readonly address: string; readonly port: number; readonly extra?: JsonObject }
-): Example => ({
+/** The pooled workers with a replica for each of these hosts, which are in their pool. */
+export const scaled = (example: Example, hosts: ReadonlyArray<Address>): Example => ({
   ...example,
   manifests: [
-    ...example.manifests.map((manifest) => ({ ...manifest, object: withReplicas(manifest.object, machines) })),
-    ...Array.from({ length: machines }, (_, index): Manifest => {
-      const { address: host, extra, port } = address(index)
-      return {
+    ...example.manifests.map((manifest) => ({ ...manifest, object: withReplicas(manifest.object, hosts.length) })),
+    ...hosts.map(
+      ({ address, port }, index): Manifest => ({
         origin: `host ${index + 1} of the pool`,
         object: {
           apiVersion: "infrastructure.cluster.x-k8s.io/v1beta1",
           kind: "PooledRemoteMachine",
-          metadata: { name: `host-${String(index + 1).padStart(String(machines).length, "0")}` },
-          spec: { pool: POOL, machine: { address: host, port, user: "root", sshKeyRef: { name: POOL_KEY }, ...extra } }
+          metadata: { name: `host-${String(index + 1).padStart(String(hosts.length).length, "0")}` },
+          spec: { pool: POOL, machine: { address, port, user: "root", sshKeyRef: { name: POOL_KEY } } }
         }
-      }
-    })
+      })
+    )
   ]
 })

@@ -30,8 +30,11 @@ export interface Farm {
   readonly ssh: SshClientShape
   /** Goes into the Secrets that the YAML names. */
   readonly privateKey: string
-  /** Boots a host; `user` may log in besides root, and use sudo. An address that was given is taken where it can be. */
-  readonly add: (user: string, address?: Address) => Effect.Effect<Address>
+  /**
+   * Boots a host; `user` may log in besides root, and use sudo. An address that was given leads to it. `key` says which
+   * host it is, should it be asked for again.
+   */
+  readonly add: (key: string, user: string, address?: Address) => Effect.Effect<Address>
   readonly witness: Witness
 }
 
@@ -82,7 +85,7 @@ export const memoryFarm = Effect.fnUntraced(function* (
     ssh: hosts.client,
     privateKey: SIMULATED_KEY,
     witness,
-    add: Effect.fnUntraced(function* (user, given) {
+    add: Effect.fnUntraced(function* (_key, user, given) {
       const address = given ?? { address: numbered(NET, index++), port: 22 }
       const host = yield* hosts.add({
         ...address,

@@ -25,13 +25,14 @@ const CORE_CLIENT = "capi"
 const STAND_IN_CLIENT = "stand-ins"
 const PROVIDER_CLIENT = "machinist"
 
-/** The API server alone, with every kind that the demo knows. */
-export const managementServer = Effect.fnUntraced(function* (): Effect.fn.Return<
-  SimulatedApiServer.SimulatedApiServerShape,
-  never,
-  Scope.Scope
-> {
+export type Prepare<E> = (server: SimulatedApiServer.SimulatedApiServerShape) => Effect.Effect<void, E, Scope.Scope>
+
+/** The API server alone, with every kind that the demo knows; `prepare` comes before anyone talks to it. */
+export const managementServer = Effect.fnUntraced(function* <E = never>(
+  prepare?: Prepare<E>
+): Effect.fn.Return<SimulatedApiServer.SimulatedApiServerShape, E, Scope.Scope> {
   const server = yield* SimulatedApiServer.make()
+  if (prepare !== undefined) yield* prepare(server)
   const crds: ReadonlyArray<JsonObject> = [
     ...ourCrds.map((crd): JsonObject => JSON.parse(JSON.stringify(crd))),
     ...coreCrds,

@@ -10,9 +10,6 @@ import { type Example, examples, POOLED, scaled } from "./Examples.ts"
 import type { Farm } from "./Farm.ts"
 import { type Address, hostsOf, type Manifest, ManifestError, namespaceOf, place } from "./Manifests.ts"
 
-/** Hosts that boot at one time. */
-const BOOT_CONCURRENCY = 8
-
 export interface Stage {
   readonly server: SimulatedApiServerShape
   readonly farm: Farm
@@ -52,28 +49,40 @@ const apply = Effect.fnUntraced(function* (stage: Stage, manifests: ReadonlyArra
 const moved = Effect.fnUntraced(function* (farm: Farm, example: Example) {
   const named = hostsOf(example.manifests)
   const places = new Map<string, Address>()
-  for (const { address, user } of named) if (!places.has(address)) places.set(address, yield* farm.add(user))
+  for (const { address, user } of named)
+    if (!places.has(address)) places.set(address, yield* farm.add(`${example.name}/${address}`, user))
   const placement = { namespace: example.name, address: (from: Address) => places.get(from.address) }
   return example.manifests.map((manifest) => place(manifest, placement))
 })
 
+const pooled = Effect.fnUntraced(function* (stage: Stage, example: Example, machines: number) {
+  const hosts = yield* Effect.forEach(
+    Array.from({ length: machines }),
+    (_, index) => stage.farm.add(`${example.name}/${index + 1}`, "root"),
+    {
+      concurrency: "unbounded"
+    }
+  )
+  const whole = scaled(example, hosts)
+  const placement = { namespace: example.name, address: () => undefined }
+  yield* apply(
+    stage,
+    whole.manifests.map((manifest) => place(manifest, placement))
+  )
+})
+
 /** Every example in a namespace of its own; the pooled workers with `machines` hosts. Answers the namespaces. */
 export const applyExamples = Effect.fnUntraced(function* (stage: Stage, machines: number) {
-  const { farm } = stage
   const all = yield* Effect.fromResult(examples())
-  const pool = yield* Effect.forEach(Array.from({ length: machines }), () => farm.add("root"), {
-    concurrency: BOOT_CONCURRENCY
-  })
-  for (const example of all) {
-    if (example.name === POOLED) {
-      const whole = scaled(example, machines, (index) => pool[index] ?? { address: "", port: 22 })
-      const placement = { namespace: POOLED, address: () => undefined }
-      yield* apply(
-        stage,
-        whole.manifests.map((manifest) => place(manifest, placement))
-      )
-    } else yield* apply(stage, yield* moved(farm, example))
-  }
+  // Side by side: each waits for hosts of its own to boot.
+  yield* Effect.forEach(
+    all,
+    (example) =>
+      example.name === POOLED
+        ? pooled(stage, example, machines)
+        : Effect.flatMap(moved(stage.farm, example), (manifests) => apply(stage, manifests)),
+    { concurrency: "unbounded", discard: true }
+  )
   return all.map(({ name }) => name)
 })
 
@@ -84,7 +93,7 @@ export const applyFiles = Effect.fnUntraced(function* (stage: Stage, manifests: 
     const key = `${address} ${port}`
     if (seen.has(key)) continue
     seen.add(key)
-    yield* stage.farm.add(user, { address, port })
+    yield* stage.farm.add(key, user, { address, port })
   }
   yield* apply(stage, manifests)
   return [...new Set(manifests.map(({ object }) => namespaceOf(object)))].filter((name) => name !== "default")

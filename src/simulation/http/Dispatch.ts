@@ -135,7 +135,6 @@ const discovery = (api: Api, request: ApiRequest, route: Route): Reply => {
   }
 }
 
-/** `Accept` of clients that speak only protobuf here is answered with what there is: JSON they may be able to refuse. */
 export const dispatch = (api: Api, request: ApiRequest): Handled => {
   const route = routeOf(request.path)
   if (route._tag === "Resource") return resource(api, request, route)

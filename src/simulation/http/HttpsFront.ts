@@ -3,12 +3,14 @@
  * leaves no watch hanging. With it, kubectl and every other Kubernetes client can talk to the simulation; from then on
  * managedFields are kept for every write, also of clients in memory.
  *
- * It does not do: protobuf and CBOR (406; clients fall back to JSON); RBAC, users, client certificates, impersonation,
- * audit, rate limits (whoever has the token may do everything); HTTP/2; admission webhooks and policies; conversion
- * between versions of a kind beyond its apiVersion; lists of the past (resourceVersionMatch=Exact answers 410 unless it is
- * the present); telling of duplicate fields in a body; connect, proxy, exec, log, eviction, binding and token
- * subresources; events.k8s.io (Events are core/v1), APIServices and aggregation. What kinds there are is
- * apiserver/builtin's and the definitions' posted to it: no Deployments, Services or RBAC objects.
+ * It does not do: answers in protobuf or CBOR (clients fall back to JSON; protobuf bodies are read for the built-in kinds,
+ * see Protobuf.ts); OpenAPI v2 for clients that read it as protobuf only (they get an empty one); RBAC, users, client
+ * certificates, impersonation, audit, rate limits (whoever has the token may do everything); HTTP/2; admission webhooks
+ * and policies; conversion between versions of a kind beyond its apiVersion; lists of the past (resourceVersionMatch=Exact
+ * answers 410 unless it is the present); telling of duplicate fields in a body; expiry of Events; connect, proxy, exec,
+ * log, eviction, binding, token and finalize subresources; events.k8s.io (Events are core/v1), APIServices, aggregation.
+ * What kinds there are is apiserver/builtin's and the definitions' posted to it: no Deployments or RBAC objects, and
+ * nothing runs Pods or Services.
  */
 import { createHash, timingSafeEqual } from "node:crypto"
 import type { IncomingMessage, ServerResponse } from "node:http"

@@ -8,6 +8,9 @@ import { drawKubeFaults, type KubeFaultPlan, noKubeFaults } from "../Faults.ts"
 import { drawSshFaults, noSshFaults, type SshFaultPlan } from "../hosts/SshFaults.ts"
 import type { StepBehaviour } from "../hosts/StepRunner.ts"
 
+/** Where the bootstrap data of a seeded run puts its token. */
+export const TOKEN_FILE = "/etc/k0s.token"
+
 /** Virtual milliseconds of the phase with faults. */
 const SHORTEST_TROUBLE_MILLIS = 120_000
 const LONGEST_TROUBLE_MILLIS = 900_000
@@ -69,13 +72,16 @@ const pick = <const A>(all: readonly [A, ...ReadonlyArray<A>]): Effect.Effect<A>
 
 const STEPS = ["runcmd 1", "install k0s", "start k0s", "stop k0s", "reset k0s"] as const
 
-/** What is wrong with a host's steps: nothing on most. `canary` is in what failing ones print. */
-const drawSteps = Effect.fnUntraced(function* (canary: (host: string) => string, host: string) {
+/** A careless step: it prints the join token, and people must not see it. */
+const complain: StepBehaviour["effect"] = (context) =>
+  Effect.sync(() => context.stderr(`bad token ${context.kernel.disk.readText(TOKEN_FILE) ?? "missing"}\n`))
+
+/** What is wrong with a host's steps: nothing on most. */
+const drawSteps = Effect.gen(function* () {
   const steps: Array<PlannedHost["steps"][number]> = []
   if (yield* chance(0.3)) {
     const match = yield* pick(STEPS)
-    const stderr = `this step can't be done: ${canary(host)}\n`
-    steps.push({ match, behaviour: { exitCode: 1, stderr, times: yield* from(1, MOST_STEP_FAILURES) } })
+    steps.push({ match, behaviour: { effect: complain, exitCode: 1, times: yield* from(1, MOST_STEP_FAILURES) } })
   }
   if (yield* chance(0.2))
     steps.push({ match: "runcmd 1", behaviour: { duration: yield* from(30_000, 300_000), times: yield* from(1, 3) } })
@@ -89,7 +95,7 @@ const drawSteps = Effect.fnUntraced(function* (canary: (host: string) => string,
   return steps
 })
 
-const drawHosts = Effect.fnUntraced(function* (canary: (host: string) => string) {
+const drawHosts = Effect.gen(function* () {
   const pools = yield* from(1, 3)
   const count = yield* from(2, 8)
   const hosts: Array<PlannedHost> = []
@@ -100,7 +106,7 @@ const drawHosts = Effect.fnUntraced(function* (canary: (host: string) => string)
       name,
       address: `10.0.0.${index}`,
       ...(fixed ? {} : { pool: `pool${(yield* below(pools)) + 1}` }),
-      steps: yield* drawSteps(canary, name),
+      steps: yield* drawSteps,
       stepMillis: [0, yield* from(1, 20_000)]
     })
   }
@@ -144,9 +150,9 @@ const drawAction = Effect.fnUntraced(function* (
 })
 
 /** Of `Random` as it stands: give it a seed. */
-export const drawPlan = Effect.fnUntraced(function* (canary: (host: string) => string): Effect.fn.Return<Plan> {
+export const drawPlan: Effect.Effect<Plan> = Effect.gen(function* () {
   const troubleMillis = yield* from(SHORTEST_TROUBLE_MILLIS, LONGEST_TROUBLE_MILLIS)
-  const hosts = yield* drawHosts(canary)
+  const hosts = yield* drawHosts
   const machines = yield* drawMachines(hosts, troubleMillis)
   const actions: Array<Planned> = []
   const count = yield* below(MOST_ACTIONS)

@@ -57,7 +57,7 @@ export const clusters = (it: It): void => {
         "one",
         (one) => one.status?.["phase"] === "Provisioning"
       )
-      assert.notStrictEqual(waiting.spec?.["controlPlaneEndpoint"]?.toString(), "192.0.2.1")
+      assert.notDeepEqual(waiting.spec?.["controlPlaneEndpoint"], { host: "192.0.2.1", port: 6443 })
       yield* provisionInfrastructure(yield* get(RemoteClusters, namespace, "one"))
       const cluster = yield* until(
         "Provisioned",

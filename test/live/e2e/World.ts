@@ -43,6 +43,18 @@ export class Live extends Context.Service<Live, { readonly server: ApiServer; re
   )
 }
 
+/** Writes of one object: of metadata or spec, which are made before they are acted on; and of status alone. */
+export interface Writes {
+  readonly durable: number
+  readonly status: number
+}
+
+const NO_WRITES: Writes = { durable: 0, status: 0 }
+
+/** What a status write leaves as it is. */
+const durable = ({ metadata }: KubeObject): string =>
+  JSON.stringify([metadata.generation, metadata.annotations, metadata.labels, metadata.finalizers])
+
 /** Every change of a kind's objects in a namespace, from before the first one: objects by name, and writes by uid. */
 const follow = Effect.fnUntraced(function* <A extends KubeObject>(
   kube: KubeClientShape,
@@ -50,16 +62,20 @@ const follow = Effect.fnUntraced(function* <A extends KubeObject>(
   namespace: string
 ) {
   const objects = new Map<string, A>()
-  const writes = new Map<string, number>()
+  const writes = new Map<string, Writes>()
   const { resourceVersion } = yield* kube.list(kind, { namespace })
   yield* kube.watch(kind, { namespace, resourceVersion }).pipe(
     Stream.runForEach((event) =>
       Effect.sync(() => {
         if (event._tag === "Bookmark") return
         const { name, uid = "" } = event.object.metadata
+        const before = objects.get(name)
         if (event._tag === "Deleted") objects.delete(name)
         else objects.set(name, event.object)
-        if (event._tag === "Modified") writes.set(uid, (writes.get(uid) ?? 0) + 1)
+        if (event._tag !== "Modified" || before === undefined) return
+        const seen = writes.get(uid) ?? NO_WRITES
+        const isDurable = durable(before) !== durable(event.object)
+        writes.set(uid, isDurable ? { ...seen, durable: seen.durable + 1 } : { ...seen, status: seen.status + 1 })
       })
     ),
     // A test whose eyes are closed must not go on.
@@ -75,7 +91,7 @@ export interface View {
   readonly machines: ReadonlyMap<string, RemoteMachine>
   readonly hosts: ReadonlyMap<string, PooledRemoteMachine>
   /** Changes seen since creation, by uid. */
-  readonly writes: (object: KubeObject | undefined) => number
+  readonly writes: (object: KubeObject | undefined) => Writes
 }
 
 let namespaces = 0
@@ -95,7 +111,7 @@ export const makeNamespace = Effect.fnUntraced(function* (privateKey: string) {
     hosts: hosts.objects,
     writes: (object) => {
       const uid = object?.metadata.uid ?? ""
-      return (machines.writes.get(uid) ?? 0) + (hosts.writes.get(uid) ?? 0)
+      return machines.writes.get(uid) ?? hosts.writes.get(uid) ?? NO_WRITES
     }
   }
   return view

@@ -44,13 +44,21 @@ const asker = (front: HttpsFront.HttpsFront) => {
     Effect.callback((resume) => {
       const body = typeof ask.body === "string" || ask.body === undefined ? ask.body : JSON.stringify(ask.body)
       const request = httpsRequest(
-        `${front.url}${path}`,
         {
           agent,
+          host: "127.0.0.1",
+          port: front.port,
+          // As it is: a URL would resolve its dots.
+          path,
           method: ask.method ?? (body === undefined ? "GET" : "POST"),
           headers: {
             ...(ask.token === null ? {} : { authorization: `Bearer ${ask.token ?? front.token}` }),
-            ...(body === undefined ? {} : { "content-type": ask.contentType ?? "application/json" }),
+            ...(body === undefined
+              ? {}
+              : {
+                  "content-type": ask.contentType ?? "application/json",
+                  "content-length": Buffer.byteLength(body)
+                }),
             ...(ask.accept === undefined ? {} : { accept: ask.accept }),
             ...(ask.userAgent === undefined ? {} : { "user-agent": ask.userAgent })
           }

@@ -28,7 +28,7 @@ import type { Tracked } from "../Tracked.ts"
 import * as View from "../View.ts"
 import type { Again } from "../WorkQueue.ts"
 import { ensureAccess } from "./ControlPlaneAccess.ts"
-import { at, CONTROL_PLANE_FINALIZER } from "./K0smotronControlPlanes.ts"
+import { at, CONTROL_PLANE_FINALIZER, workloadOf } from "./K0smotronControlPlanes.ts"
 import { ensureLabelled, isHeld, ownerCluster, type Surroundings, writeStatus } from "./Surroundings.ts"
 
 export const K0sControlPlanes = rawKind({
@@ -133,8 +133,7 @@ const scale = Effect.fnUntraced(function* (
 const reconcileDelete = Effect.fnUntraced(function* (
   around: Surroundings,
   planes: Tracked,
-  controlPlane: Raw,
-  cluster: Raw | undefined
+  controlPlane: Raw
 ): Effect.fn.Return<Again, KubeError> {
   if (!hasFinalizer(controlPlane, CONTROL_PLANE_FINALIZER)) return undefined
   const left = yield* machinesOf(around, controlPlane)
@@ -144,7 +143,7 @@ const reconcileDelete = Effect.fnUntraced(function* (
     { discard: true }
   )
   if (left.length > 0) return undefined
-  if (cluster !== undefined) yield* around.workloads.close(at(cluster))
+  yield* around.workloads.close(workloadOf(controlPlane))
   yield* planes.patch(controlPlane, {
     metadata: { finalizers: withoutFinalizer(controlPlane, CONTROL_PLANE_FINALIZER) }
   })
@@ -167,7 +166,7 @@ export const reconcile = Effect.fnUntraced(function* (
   if (found === undefined) return undefined
   const cluster = yield* ownerCluster(around, found)
   if (isHeld(found, cluster)) return undefined
-  if (isDeleting(found)) return yield* reconcileDelete(around, planes, found, cluster)
+  if (isDeleting(found)) return yield* reconcileDelete(around, planes, found)
   if (cluster === undefined) return undefined
   let controlPlane = yield* ensureFinalizer(planes, found, CONTROL_PLANE_FINALIZER)
   controlPlane = yield* ensureLabelled(planes, controlPlane)

@@ -5,7 +5,7 @@
  */
 import * as Effect from "effect/Effect"
 import { Secrets, secretText } from "../../../api/Core.ts"
-import { CONTROL_PLANE_GROUP } from "../../../api/Names.ts"
+import { CLUSTER_NAME_LABEL, CONTROL_PLANE_GROUP } from "../../../api/Names.ts"
 import type { KubeError } from "../../../kube/KubeError.ts"
 import { jsonAt, objectAt, stringAt } from "../../apiserver/Json.ts"
 import { ensureFinalizer } from "../Core.ts"
@@ -83,7 +83,7 @@ export const reconcile = Effect.fnUntraced(function* (
   const cluster = yield* ownerCluster(around, found)
   if (isDeleting(found)) {
     if (!hasFinalizer(found, CONTROL_PLANE_FINALIZER)) return undefined
-    if (cluster !== undefined) yield* around.workloads.close(at(cluster))
+    yield* around.workloads.close(workloadOf(found))
     yield* planes.patch(found, { metadata: { finalizers: withoutFinalizer(found, CONTROL_PLANE_FINALIZER) } })
     return undefined
   }
@@ -124,6 +124,12 @@ export const reconcile = Effect.fnUntraced(function* (
     ]
   )
   return undefined
+})
+
+/** Also when the Cluster is gone already: core's label says which it was. */
+export const workloadOf = (controlPlane: Raw) => ({
+  namespace: namespaceOf(controlPlane),
+  name: controlPlane.metadata.labels?.[CLUSTER_NAME_LABEL] ?? ""
 })
 
 export const at = (cluster: Raw) => ({ namespace: namespaceOf(cluster), name: cluster.metadata.name })

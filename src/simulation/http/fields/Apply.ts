@@ -3,18 +3,11 @@
  * conflicts with other owners told or, by force, won. Does not own managedFields' form (ManagedFields.ts) nor storing.
  */
 import * as Result from "effect/Result"
-import {
-  isJsonArray,
-  isJsonObject,
-  type Json,
-  type JsonObject,
-  jsonEqual,
-  objectAt,
-  stringAt
-} from "../../apiserver/Json.ts"
+import { isJsonObject, type Json, type JsonObject, jsonEqual, stringAt } from "../../apiserver/Json.ts"
 import type { ResourceType } from "../../apiserver/ResourceType.ts"
 import { ApiStatus, badRequest } from "../../apiserver/Status.ts"
 import { difference, emptySet, type FieldSet, intersection, isEmpty, pathsOf, union } from "./FieldSet.ts"
+import { allowedByLastApplied, withLastApplied } from "./LastApplied.ts"
 import {
   BEFORE_FIRST_APPLY,
   type Entry,
@@ -133,12 +126,13 @@ const settle = (
   owner: Manager,
   applied: FieldSet,
   object: JsonObject,
-  changes: Comparison
+  changes: Comparison,
+  allowed: FieldSet
 ): Result.Result<Outcome, ApiStatus> => {
   const touched = union(changes.added, changes.modified)
   const others = before.filter((entry) => !sameManager(entry, owner))
   const conflicts = others.flatMap((entry) => {
-    const fields = intersection(entry.fields, touched)
+    const fields = difference(intersection(entry.fields, touched), allowed)
     return isEmpty(fields) ? [] : [[entry, fields] as const]
   })
   if (conflicts.length > 0 && !request.force) return Result.fail(conflictStatus(conflicts))
@@ -148,32 +142,6 @@ const settle = (
   }))
   const mine = before.filter((entry) => sameManager(entry, owner))
   return Result.succeed({ object, entries: withOwner([...left, ...mine], owner, applied, request.time) })
-}
-
-const LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
-/** As upstream: one that grows larger is dropped rather than refused. */
-const MAX_LAST_APPLIED_BYTES = 256 * 1024
-/** The one manager that also applies from the client's side, and reads the annotation there. */
-const KUBECTL = "kubectl"
-
-const sorted = (value: Json): Json => {
-  if (isJsonArray(value)) return value.map(sorted)
-  if (!isJsonObject(value)) return value
-  return Object.fromEntries(
-    Object.keys(value)
-      .sort()
-      .map((key) => [key, sorted(value[key] ?? null)])
-  )
-}
-
-/** Whoever goes back to applying from the client's side finds what was applied last from the server's. */
-const withLastApplied = (object: JsonObject, request: ApplyRequest): JsonObject => {
-  const annotations = objectAt(object, "metadata", "annotations")
-  if (request.manager !== KUBECTL || annotations[LAST_APPLIED] === undefined) return object
-  const text = `${JSON.stringify(sorted(request.config))}\n`
-  const { [LAST_APPLIED]: _before, ...others } = annotations
-  const kept = Buffer.byteLength(text) > MAX_LAST_APPLIED_BYTES ? others : { ...annotations, [LAST_APPLIED]: text }
-  return { ...object, metadata: { ...objectAt(object, "metadata"), annotations: kept } }
 }
 
 /** The whole object as it should be stored, with its managedFields; the live one itself when nothing changes. */
@@ -203,8 +171,11 @@ export const applyConfig = (live: JsonObject | undefined, request: ApplyRequest)
   const merged = mergeTyped(bare, config, request.node)
   const object = takeAway(isJsonObject(merged) ? merged : bare, lastApplied, owned, request.node)
   const changes = compare(bare, object, request.node)
-  return Result.map(settle(request, before, owner, applied, object, changes), (outcome) => {
-    const next = withManagedFields(withLastApplied(outcome.object, request), encodeEntries(outcome.entries))
-    return jsonEqual(next, live) ? live : next
-  })
+  return Result.map(
+    settle(request, before, owner, applied, object, changes, allowedByLastApplied(bare, request)),
+    (outcome) => {
+      const next = withManagedFields(withLastApplied(outcome.object, request), encodeEntries(outcome.entries))
+      return jsonEqual(next, live) ? live : next
+    }
+  )
 }

@@ -156,24 +156,29 @@ export const mergeTyped = (live: Json | undefined, applied: Json, node: SchemaNo
   return oldList === undefined || nextList === undefined ? applied : mergeLists(oldList[0], nextList[0], nextList[1])
 }
 
-/** The order is that of what is applied; items only the live list has stay behind what they stood behind. */
+/**
+ * The order is that of what is applied; an item only the live list has comes before the next one that both have, as it
+ * did. (structured-merge-diff's order, item by item.)
+ */
 const mergeLists = (live: ReadonlyArray<Json>, applied: ReadonlyArray<Json>, node: ListNode): ReadonlyArray<Json> => {
   const [old, next] = [itemsOf(live, node), itemsOf(applied, node)]
   const order = [...old.keys()]
+  const shared = [...next.keys()].filter((element) => old.has(element))
   const merged: Array<Json> = []
   let position = 0
+  /** Up to the next item that both have, past those that come later in what is applied. */
   const passOthers = () => {
-    for (; position < order.length; position++) {
+    for (; position < order.length && order[position] !== shared[0]; position++) {
       const element = order[position] ?? ""
       if (!next.has(element)) merged.push(old.get(element) ?? null)
-      else if (!done.has(element)) return
     }
   }
-  const done = new Set<string>()
   for (const [element, item] of next) {
     passOthers()
     merged.push(mergeTyped(old.get(element), item, node.item()))
-    done.add(element)
+    if (element !== shared[0]) continue
+    shared.shift()
+    position++
   }
   passOthers()
   return merged

@@ -32,7 +32,12 @@ over() {
 if [ "$manner" = whole ]; then
   mount -t overlay overlay -o "lowerdir=$base:/,upperdir=$disk/upper,workdir=$disk/work" "$root"
 else
-  # A user namespace may not take the root as a whole: other file systems are mounted on it.
+  # A user namespace may not take the root as a whole: other file systems are mounted on it. And its root may write in
+  # no directory of this machine's root: those that are written in get an owner from the layer on top.
+  for path in var/lib var/log var/tmp var/cache var/run etc/init.d etc/rc0.d etc/rc1.d etc/rc2.d etc/rc3.d etc/rc4.d \
+    etc/rc5.d etc/rc6.d etc/systemd/system etc/cni usr/bin usr/sbin; do
+    [ -L "/$path" ] || mkdir -p "$base/$path"
+  done
   for path in /*; do if [ -L "$path" ]; then cp -P "$path" "$root"; fi; done
   over usr
   over var 2>/dev/null || mkdir -p "$root/var/lib" "$root/var/log" "$root/var/tmp"
@@ -57,7 +62,7 @@ cat /proc/sys/kernel/random/uuid >"$room/boot_id"
 mount --bind "$room/boot_id" "$root/proc/sys/kernel/random/boot_id"
 mount --bind "$shared/witness" "$root/witness"
 mount --bind "$shared/mailbox" "$root/mailbox"
-echo "$name" >"$root/proc/sys/kernel/hostname"
+hostname "$name"
 # PID 1 collects whatever is orphaned: sh's wait for one child takes all others too.
 exec chroot "$root" /usr/bin/env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin /bin/sh -c '
   exec 3<&0

@@ -1,0 +1,61 @@
+/**
+ * Owns what of a demo outlives its process, and where in the directory given with --state: the management cluster, the
+ * workload clusters, hosts' disks, certificate and token, and whether the examples were applied. Does not own how objects
+ * are kept (StateDirectory.ts), nor hosts (Roster.ts).
+ */
+import * as CliError from "effect/cli/CliError"
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as Path from "effect/Path"
+import type { Keep } from "../../simulation/demo/Engine.ts"
+import { keepIn } from "../../simulation/StateDirectory.ts"
+
+const MANAGEMENT = "management"
+const WORKLOADS = "workloads"
+const HOSTS = "hosts"
+const APPLIED = "examples-applied"
+
+export interface Kept {
+  readonly keep: Keep<CliError.UserError>
+  /** Of the hosts. */
+  readonly hosts: string
+  /** Of the server's certificate and token. */
+  readonly identity: string
+  readonly kubeconfig: string
+}
+
+const failed = (error: { readonly message: string }) =>
+  new CliError.UserError({ cause: error, userMessage: error.message })
+
+export const keepInDirectory = Effect.fnUntraced(function* (given: string) {
+  const fs = yield* FileSystem.FileSystem
+  const path = yield* Path.Path
+  const directory = path.resolve(given)
+  yield* fs.makeDirectory(directory, { recursive: true, mode: 0o700 }).pipe(Effect.mapError(failed))
+  const marker = path.join(directory, APPLIED)
+  const kept: Kept = {
+    hosts: path.join(directory, HOSTS),
+    identity: directory,
+    kubeconfig: path.join(directory, "kubeconfig"),
+    keep: {
+      management: (server) =>
+        keepIn(server, path.join(directory, MANAGEMENT)).pipe(
+          Effect.asVoid,
+          Effect.mapError(failed),
+          Effect.provideService(FileSystem.FileSystem, fs),
+          Effect.provideService(Path.Path, path)
+        ),
+      workload: ({ name, namespace }, server) =>
+        keepIn(server, path.join(directory, WORKLOADS, `${namespace}_${name}`)).pipe(
+          Effect.asVoid,
+          Effect.orDie,
+          Effect.provideService(FileSystem.FileSystem, fs),
+          Effect.provideService(Path.Path, path)
+        ),
+      isApplied: yield* fs.exists(marker).pipe(Effect.mapError(failed)),
+      applied: fs.writeFileString(marker, "").pipe(Effect.orDie),
+      removed: fs.remove(marker, { force: true }).pipe(Effect.orDie)
+    }
+  }
+  return kept
+})

@@ -1,0 +1,159 @@
+/**
+ * `machinist demo` as a person or a script has it: its last line, its exit code, its refusals, what it leaves, and that it
+ * goes on after SIGKILL with what it was told to keep.
+ */
+import { spawn } from "node:child_process"
+import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { fileURLToPath } from "node:url"
+import { afterAll, assert, describe, it } from "@effect/vitest"
+
+const MAIN = fileURLToPath(new URL("../../src/main.ts", import.meta.url))
+const directory = mkdtempSync(join(tmpdir(), "machinist-test-"))
+afterAll(() => rmSync(directory, { recursive: true, force: true }))
+
+interface Ended {
+  readonly code: number | null
+  readonly lines: ReadonlyArray<string>
+  readonly errors: string
+}
+
+/** `meanwhile` sees every line as it comes, and may signal. */
+const machinist = (
+  args: ReadonlyArray<string>,
+  meanwhile: (line: string, signal: (name: NodeJS.Signals) => void) => void = () => undefined
+): Promise<Ended> =>
+  new Promise((resolve) => {
+    const child = spawn(process.execPath, [MAIN, ...args], { stdio: ["ignore", "pipe", "pipe"] })
+    const lines: Array<string> = []
+    let rest = ""
+    let errors = ""
+    child.stderr.on("data", (data: Buffer) => {
+      errors += data.toString()
+    })
+    child.stdout.on("data", (data: Buffer) => {
+      const parts = (rest + data.toString()).split("\n")
+      rest = parts.pop() ?? ""
+      for (const line of parts) {
+        lines.push(line)
+        meanwhile(line, (name) => void child.kill(name))
+      }
+    })
+    child.once("close", (code) => resolve({ code, lines, errors }))
+  })
+
+const report = (ended: Ended) => JSON.parse(ended.lines.at(-1) ?? "{}")
+
+describe("machinist demo", () => {
+  it("--once --json --delete ends with the report, and 0 when all is as it should be", async () => {
+    const ended = await machinist(["demo", "--once", "--json", "--delete", "--hosts", "memory", "--machines", "2"])
+    assert.strictEqual(ended.code, 0, ended.errors)
+    const { seconds, ...counts } = report(ended)
+    assert.isNumber(seconds)
+    assert.deepStrictEqual(Object.keys(report(ended)), [
+      "machines",
+      "ready",
+      "running",
+      "seconds",
+      "doubleClaims",
+      "stepsRunTwice",
+      "deleted",
+      "dirtyHosts"
+    ])
+    assert.isAbove(counts.machines, 10)
+    assert.deepStrictEqual(counts, {
+      ...counts,
+      ready: counts.machines,
+      running: counts.machines,
+      doubleClaims: 0,
+      stepsRunTwice: 0,
+      dirtyHosts: 0
+    })
+    assert.isAtLeast(counts.deleted, counts.machines)
+    for (const line of ended.lines) assert.doesNotThrow(() => JSON.parse(line), line)
+  })
+
+  it("takes a user's YAML, at the addresses it has", async () => {
+    const file = join(directory, "mine.yaml")
+    writeFileSync(
+      file,
+      `apiVersion: cluster.x-k8s.io/v1beta1
+kind: Cluster
+metadata: {name: mine, namespace: team}
+spec:
+  controlPlaneRef: {apiVersion: controlplane.cluster.x-k8s.io/v1beta1, kind: K0smotronControlPlane, name: mine}
+  infrastructureRef: {apiVersion: infrastructure.cluster.x-k8s.io/v1beta1, kind: RemoteCluster, name: mine}
+---
+{apiVersion: controlplane.cluster.x-k8s.io/v1beta1, kind: K0smotronControlPlane, metadata: {name: mine, namespace: team}, spec: {version: v1.27.2-k0s.0}}
+---
+{apiVersion: infrastructure.cluster.x-k8s.io/v1beta1, kind: RemoteCluster, metadata: {name: mine, namespace: team}, spec: {}}
+---
+apiVersion: cluster.x-k8s.io/v1beta1
+kind: Machine
+metadata: {name: mine-0, namespace: team}
+spec:
+  clusterName: mine
+  bootstrap: {configRef: {apiVersion: bootstrap.cluster.x-k8s.io/v1beta1, kind: K0sWorkerConfig, name: mine-0}}
+  infrastructureRef: {apiVersion: infrastructure.cluster.x-k8s.io/v1beta1, kind: RemoteMachine, name: mine-0}
+---
+{apiVersion: bootstrap.cluster.x-k8s.io/v1beta1, kind: K0sWorkerConfig, metadata: {name: mine-0, namespace: team}, spec: {version: v1.27.2+k0s.0}}
+---
+{apiVersion: infrastructure.cluster.x-k8s.io/v1beta1, kind: RemoteMachine, metadata: {name: mine-0, namespace: team}, spec: {address: 192.0.2.7, user: admin, useSudo: true, sshKeyRef: {name: k}}}
+`
+    )
+    const ended = await machinist(["demo", "-f", file, "--once", "--json", "--delete", "--hosts", "memory"])
+    assert.strictEqual(ended.code, 0, ended.errors)
+    assert.strictEqual(report(ended).machines, 1)
+    assert.include(ended.lines.join("\n"), '"host":"192.0.2.7:22"')
+  })
+
+  it("serves kubectl until Ctrl-C, says what to try, and leaves nothing behind", async () => {
+    let kubeconfig = ""
+    let mode = 0
+    const ended = await machinist(["demo", "--hosts", "memory", "--machines", "1"], (line, signal) => {
+      const [, path] = /export KUBECONFIG=(\S+)/.exec(line) ?? []
+      if (path !== undefined) {
+        kubeconfig = path
+        mode = statSync(path).mode & 0o777
+      }
+      if (line.startsWith("Ctrl-C")) signal("SIGINT")
+    })
+    assert.strictEqual(ended.code, 0, ended.errors)
+    assert.strictEqual(mode, 0o600)
+    assert.isAtLeast(ended.lines.filter((line) => line.startsWith("  kubectl ")).length, 3)
+    assert.isFalse(existsSync(kubeconfig))
+  })
+
+  it("refuses what can't be, and says what to do", async () => {
+    const refusals: ReadonlyArray<readonly [args: ReadonlyArray<string>, says: RegExp]> = [
+      [["--delete"], /--once/],
+      [["--once", "--machines", "-1"], /--machines takes a number/],
+      [["--once", "--hosts", "moon"], /sh or memory/],
+      [["--once", "--hosts", "memory", "--state", join(directory, "none")], /--state needs --hosts sh/],
+      [["--once", "-f", join(directory, "missing.yaml")], /missing\.yaml/]
+    ]
+    for (const [args, says] of refusals) {
+      const ended = await machinist(["demo", ...args])
+      assert.notStrictEqual(ended.code, 0, args.join(" "))
+      assert.match(ended.errors + ended.lines.join("\n"), says)
+    }
+  })
+
+  it("with --state goes on after SIGKILL: same machines, nothing done twice", async (context) => {
+    const state = join(directory, "state")
+    const args = ["demo", "--once", "--json", "--state", state, "--machines", "2"]
+    const first = await machinist(args, (line, signal) => {
+      if (line.includes('"state":"Provisioning"')) signal("SIGKILL")
+    })
+    if (/can't be had here/.test(first.errors)) return context.skip("no namespaces")
+    assert.isNull(first.code, first.errors)
+    const seen = new Set(first.lines.flatMap((line) => JSON.parse(line).machine ?? []))
+    assert.isAbove(readdirSync(join(state, "hosts")).length, 10)
+    const second = await machinist([...args, "--delete"])
+    assert.strictEqual(second.code, 0, second.errors)
+    assert.strictEqual(report(second).stepsRunTwice, 0)
+    const again = new Set(second.lines.flatMap((line) => JSON.parse(line).machine ?? []))
+    for (const machine of seen) assert.isTrue(again.has(machine), machine)
+  })
+})

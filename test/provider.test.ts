@@ -25,6 +25,7 @@ describe("the provider", () => {
       const ready = yield* kube.get(RemoteMachines, ref("m1"))
       assert.strictEqual(ready.status?.ready, true)
       assert.strictEqual(ready.status?.initialization?.provisioned, true)
+      assert.strictEqual(ready.status?.bootstrap?.progress, "3/3")
       assert.strictEqual(ready.spec.providerID, "remote-machine://10.0.0.1:22")
       assert.deepStrictEqual(world.phases("m1"), ["Pending", "Claimed", "Provisioning", "Ready"])
       yield* kube.delete(RemoteMachines, ref("m1"))

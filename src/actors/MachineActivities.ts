@@ -120,7 +120,7 @@ export const make = (services: Services) => {
             yield* post(Event.Progressed({ attempt, progress: { step: event.step + 1, of, name, startedAt } }))
           })
         ),
-        Effect.andThen(post(Event.Provisioned({ attempt }))),
+        Effect.andThen(post(Event.Provisioned({ attempt, last: { of, name: request.steps[of - 1]?.name ?? "" } }))),
         Effect.catch((error) => runError(error, attempt, post, data.redact))
       )
     }).pipe(Effect.catch((error) => (error instanceof ObjectChanged ? Effect.fail(error) : failed(error))))

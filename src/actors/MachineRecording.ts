@@ -57,8 +57,8 @@ export const statusPatch = (machine: RemoteMachine, state: State, now: string): 
 
 const sameProgress = (
   before: { readonly progress?: string | undefined; readonly attempt?: number | undefined } | undefined,
-  after: { readonly progress: string; readonly attempt: number }
-): boolean => before?.progress === after.progress && before.attempt === after.attempt
+  after: { readonly progress: string; readonly attempt?: number }
+): boolean => before?.progress === after.progress && (after.attempt === undefined || before.attempt === after.attempt)
 
 /** What a life decided on: another claim, run or identity means that somebody else acts for this machine. */
 const sameFacts = (before: RemoteMachine, after: RemoteMachine): boolean =>

@@ -139,6 +139,18 @@ const conclude = Effect.fnUntraced(function* (input: Input, demo: Engine.Demo) {
   return yield* failed(["Not all is as it should be.", ...demo.objections()].join("\n"))
 })
 
+/** That everything runs; a screen shows it anyway. */
+const told = (manner: Manner, report: Engine.Report, kubeconfig: string) => {
+  switch (manner) {
+    case "json":
+      return Console.log(JSON.stringify({ ...report, kubeconfig }))
+    case "lines":
+      return Console.log(`${report.running} of ${report.machines} machines run after ${report.seconds} s.`)
+    case "screen":
+      return Effect.void
+  }
+}
+
 const run = Effect.fnUntraced(function* (input: Input) {
   yield* check(input)
   const startedMillis = yield* Clock.currentTimeMillis
@@ -148,7 +160,8 @@ const run = Effect.fnUntraced(function* (input: Input) {
   const keep = kept === undefined ? {} : { keep: kept.keep }
   const demo = yield* Engine.start({ machines: input.machines, files, farm, ...keep })
   const title = files === undefined ? `Machinist: every example, and ${input.machines} pooled workers` : "Machinist"
-  const screen = yield* show({ demo, manner: mannerOf(input), title, startedMillis })
+  const manner = mannerOf(input)
+  const screen = yield* show({ demo, manner, title, startedMillis })
   yield* demo.apply.pipe(Effect.mapError(asUserError))
   if (input.once) {
     yield* demo.ready.pipe(Effect.mapError(asUserError))
@@ -157,9 +170,16 @@ const run = Effect.fnUntraced(function* (input: Input) {
     return yield* conclude(input, demo)
   }
   const kubeconfig = yield* serve(demo, kept).pipe(Effect.mapError(asUserError))
-  yield* demo.ready.pipe(Effect.mapError(asUserError))
-  if (input.json) yield* Console.log(JSON.stringify({ ...(yield* demo.report), kubeconfig }))
-  yield* screen.say(tryThese(kubeconfig, files === undefined, kept !== undefined))
+  const isExamples = files === undefined
+  // Not waited for with a bound: what a person applies may be waiting for that person.
+  yield* demo.ready.pipe(
+    Effect.andThen(demo.report),
+    Effect.flatMap((report) => told(manner, report, kubeconfig)),
+    Effect.ignore,
+    Effect.forkScoped
+  )
+  if (input.json) yield* Console.log(JSON.stringify({ kubeconfig }))
+  yield* screen.say(tryThese(kubeconfig, isExamples, kept !== undefined))
   return yield* Effect.never
 }, Effect.scoped)
 

@@ -113,10 +113,14 @@ export const transition = (state: State, event: Event): Step =>
       if (phase._tag !== "Provisioning" || state.attempt !== attempt) return [state, none]
       return [to(state, Phase.Provisioning({ ...phase, progress, failures: 0, failure: undefined })), none]
     },
-    Provisioned: ({ attempt }): Step => {
+    Provisioned: ({ attempt, last }): Step => {
       const { phase } = state
       if (phase._tag !== "Provisioning" || state.attempt !== attempt || phase.work !== "run") return [state, none]
-      return [to(state, Phase.Ready({ claim: phase.claim, run: phase.run })), [notices.provisioned(phase.claim)]]
+      const ended = last === undefined ? {} : { last }
+      return [
+        to(state, Phase.Ready({ claim: phase.claim, run: phase.run, ...ended })),
+        [notices.provisioned(phase.claim)]
+      ]
     },
     JournalUnusable: ({ attempt, message }): Step => {
       const { phase } = state

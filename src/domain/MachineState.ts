@@ -35,6 +35,12 @@ export interface Progress {
   readonly startedAt: string
 }
 
+/** Shown when the run is over, whichever steps were seen to start: progress is coalesced, and re-attached runs tell late. */
+export interface LastStep {
+  readonly of: number
+  readonly name: string
+}
+
 export type Phase = Data.TaggedEnum<{
   /** No host yet. */
   Pending: { readonly waiting: ReadonlyArray<Waiting>; readonly deleting: boolean }
@@ -67,7 +73,8 @@ export type Phase = Data.TaggedEnum<{
     /** `clean`: the journal can't be continued; clean first, then a new run. */
     readonly work: "run" | "clean"
   }
-  Ready: { readonly claim: Claim; readonly run: RunRecord }
+  /** `last`: the step that ended the run; absent after a restart, which has no need of it. */
+  Ready: { readonly claim: Claim; readonly run: RunRecord; readonly last?: LastStep }
   Cleaning: {
     readonly claim: Claim
     readonly run: RunRecord
@@ -120,7 +127,7 @@ export type Event = Data.TaggedEnum<{
   /** Connected; the host is ours to take: `run` is the record to persist before the first exec that changes it. */
   Inspected: { readonly attempt: number; readonly run: RunRecord }
   Progressed: { readonly attempt: number; readonly progress: Progress }
-  Provisioned: { readonly attempt: number }
+  Provisioned: { readonly attempt: number; readonly last?: LastStep }
   Cleaned: { readonly attempt: number }
   /** The journal is lost or of other data: clean, then run anew. */
   JournalUnusable: { readonly attempt: number; readonly message: string }

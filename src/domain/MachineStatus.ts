@@ -5,7 +5,7 @@
  */
 import type { RunRecord } from "./Claim.ts"
 import type { ConditionInput } from "./Conditions.ts"
-import type { Failure, State, Waiting } from "./Machine.ts"
+import type { Failure, Phase, State, Waiting } from "./Machine.ts"
 
 /** Where the machine is, as its spec says. */
 export interface Place {
@@ -56,8 +56,8 @@ export interface MachineStatus {
     readonly of: number
     readonly progress: string
     readonly name: string
-    readonly startedAt: string
-    readonly attempt: number
+    readonly startedAt?: string
+    readonly attempt?: number
   }
   readonly conditions: ReadonlyArray<ConditionInput>
 }
@@ -65,23 +65,26 @@ export interface MachineStatus {
 export const status = (state: State, place: Place | undefined): MachineStatus => {
   const { phase } = state
   const host = place === undefined ? {} : { host: `${place.address}:${place.port}` }
-  const progress =
-    phase._tag === "Provisioning" && phase.progress !== undefined
-      ? {
-          bootstrap: {
-            ...phase.progress,
-            progress: `${phase.progress.step}/${phase.progress.of}`,
-            attempt: phase.stepAttempt
-          }
-        }
-      : {}
   return {
     phase: phase._tag,
     ...host,
     ...(phase._tag === "Ready" ? { ready: true as const } : {}),
-    ...progress,
+    ...progress(phase),
     conditions: conditions(state)
   }
+}
+
+const progress = (phase: Phase): Pick<MachineStatus, "bootstrap"> => {
+  if (phase._tag === "Provisioning" && phase.progress !== undefined) {
+    const { step, of } = phase.progress
+    return { bootstrap: { ...phase.progress, progress: `${step}/${of}`, attempt: phase.stepAttempt } }
+  }
+  // Progress is coalesced: without this, a Ready machine would show whichever step was written last.
+  if (phase._tag === "Ready" && phase.last !== undefined) {
+    const { of, name } = phase.last
+    return { bootstrap: { step: of, of, name, progress: `${of}/${of}` } }
+  }
+  return {}
 }
 
 export const PAUSED: ConditionInput = {

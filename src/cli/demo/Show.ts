@@ -9,7 +9,7 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import logUpdate from "log-update"
 import type { Demo } from "../../simulation/demo/Engine.ts"
-import { type MachinePicture, totals } from "../../simulation/demo/Picture.ts"
+import type { MachinePicture } from "../../simulation/demo/Picture.ts"
 import { frameText, stateOf } from "./Screen.ts"
 
 /** Between two frames, or two looks for changed lines. */
@@ -102,10 +102,6 @@ const lines = Effect.fnUntraced(function* (options: ShowOptions): Effect.fn.Retu
       yield* Console.log(isJson ? jsonOf(machine, seconds) : lineOf(machine, seconds))
     }
   })
-  const total = Effect.gen(function* () {
-    const { machines, running } = totals(options.demo.picture())
-    if (!isJson) yield* Console.log(`${running} of ${machines} machines run.`)
-  })
   if (!isJson) yield* Console.log(`${options.title} on ${options.demo.farm.about}`)
   yield* Effect.forkScoped(Effect.forever(Effect.andThen(tell, Effect.sleep(FRAME))))
   return {
@@ -113,7 +109,7 @@ const lines = Effect.fnUntraced(function* (options: ShowOptions): Effect.fn.Retu
       isJson
         ? tell
         : Effect.andThen(
-            Effect.andThen(tell, total),
+            tell,
             Effect.forEach(text, (line) => Console.log(line), { discard: true })
           ),
     end: tell

@@ -106,6 +106,15 @@ const reasonOf = (subject: Subject, code: number, status: unknown): KubeErrorRea
 const refusedUid = (status: unknown): boolean =>
   arrayAt(recordAt(status, "details"), "causes").some((cause) => stringAt(cause, "field") === "metadata.uid")
 
+/**
+ * A patch whose result does not decode is answered with the whole patched object in the message (422, `patch: Invalid
+ * value: …`): of a Secret, with its data. What is wrong stands behind the object, at the very end, or nowhere.
+ */
+const withoutObject = (message: string): string => {
+  const at = message.indexOf("patch: Invalid value:")
+  return at === -1 ? message : `${message.slice(0, at)}patch: Invalid value (the object is left out here)`
+}
+
 /** From a `Status` object: the body of a refused request, or the object of a watch's ERROR event. */
 export const fromStatus = (subject: Subject, code: number, status: unknown, retryAfter?: string): KubeError => {
   const details = recordAt(status, "details")
@@ -114,7 +123,7 @@ export const fromStatus = (subject: Subject, code: number, status: unknown, retr
   return fail(
     subject,
     reasonOf(subject, code, status),
-    stringAt(status, "message") ?? `the server answered ${code}`,
+    withoutObject(stringAt(status, "message") ?? `the server answered ${code}`),
     typeof seconds === "number" && seconds > 0 ? seconds : undefined
   )
 }

@@ -155,5 +155,6 @@ spec:
     assert.strictEqual(report(second).stepsRunTwice, 0)
     const again = new Set(second.lines.flatMap((line) => JSON.parse(line).machine ?? []))
     for (const machine of seen) assert.isTrue(again.has(machine), machine)
-  })
+    // Two whole demos on hosts with a real shell, beside suites that do the same: a dozen seconds alone.
+  }, 240_000)
 })

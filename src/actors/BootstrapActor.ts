@@ -11,7 +11,7 @@ import * as Bootstrap from "../domain/Bootstrap.ts"
 import { isProgress, status, wantsFinalizer } from "../domain/BootstrapStatus.ts"
 import type { Notice } from "../domain/Notice.ts"
 import { type JsonObject, KubeClient, type KubeClientShape } from "../kube/KubeClient.ts"
-import { KubeError } from "../kube/KubeError.ts"
+import { absent, KubeError } from "../kube/KubeError.ts"
 import { WorkloadClusters } from "../kube/WorkloadClusters.ts"
 import * as Actor from "../runtime/Actor.ts"
 import type { Mailbox } from "../runtime/Mailbox.ts"
@@ -67,7 +67,7 @@ const oneLife = Effect.fnUntraced(function* (options: Options, mailbox: Mailbox<
   yield* mailbox.clear
 
   // A fresh read, not the cache: what a life before this one wrote must be seen.
-  const first = yield* found(kube.get(renderer.kind, { namespace, name }))
+  const first = yield* absent(kube.get(renderer.kind, { namespace, name }))
   if (first === undefined || first.metadata.uid !== uid) return
   const recorder = yield* Recorder.make(kube, first, recording(renderer))
   const surroundings = yield* options.around(first)
@@ -114,17 +114,10 @@ const oneLife = Effect.fnUntraced(function* (options: Options, mailbox: Mailbox<
   )
 })
 
-const found = <A>(read: Effect.Effect<A, KubeError>): Effect.Effect<A | undefined, KubeError> =>
-  Effect.catchIf(
-    read,
-    (error) => error.reason === "NotFound",
-    () => Effect.succeed(undefined)
-  )
-
 const hasData = (kube: KubeClientShape, renderer: Renderer, config: BootstrapConfig, around: Surroundings) => {
   const { namespace = "", name } = config.metadata
   return Effect.map(
-    found(kube.get(Secrets, { namespace, name })),
+    absent(kube.get(Secrets, { namespace, name })),
     (secret) =>
       secret !== undefined && ownership(secret, renderer.kind.kind, config, clusterName(config, around)) !== "foreign"
   )

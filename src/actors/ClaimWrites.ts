@@ -15,7 +15,7 @@ import { type Claim, encodeClaim } from "../domain/Claim.ts"
 import { setCondition } from "../domain/Conditions.ts"
 import type { Leaving } from "../domain/Machine.ts"
 import type { JsonObject, KubeClientShape, ObjectRef } from "../kube/KubeClient.ts"
-import { KubeError } from "../kube/KubeError.ts"
+import { absent, KubeError } from "../kube/KubeError.ts"
 import { annotation, claimOf, REACHABLE, runOf, withFinalizer, withoutFinalizer } from "./Objects.ts"
 import { labelOwner, population, UNPOPULATED } from "./Population.ts"
 
@@ -79,8 +79,6 @@ const overtaken = ({ namespace, name }: Claimant): KubeError =>
 const hostRef = (claimant: Claimant, claim: Claim): ObjectRef => ({ namespace: claimant.namespace, name: claim.host })
 
 const isNotFound = (error: KubeError): boolean => error.reason === "NotFound"
-const absent = <A, R>(effect: Effect.Effect<A, KubeError, R>): Effect.Effect<A | undefined, KubeError, R> =>
-  Effect.catchIf(effect, isNotFound, () => Effect.succeed(undefined))
 
 /**
  * Reads with `read`, writes with `write`; on a conflict reads again. Each read-and-write is uninterruptible: an

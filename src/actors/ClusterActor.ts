@@ -10,7 +10,7 @@ import { type RemoteCluster, RemoteClusters } from "../api/RemoteCluster.ts"
 import type { Notice } from "../domain/Notice.ts"
 import * as Domain from "../domain/RemoteCluster.ts"
 import { type JsonObject, KubeClient } from "../kube/KubeClient.ts"
-import { KubeError } from "../kube/KubeError.ts"
+import { absent, KubeError } from "../kube/KubeError.ts"
 import * as Actor from "../runtime/Actor.ts"
 import type { Mailbox } from "../runtime/Mailbox.ts"
 import { supervise } from "../runtime/Supervisor.ts"
@@ -56,12 +56,7 @@ const oneLife = Effect.fnUntraced(function* (options: Options, mailbox: Mailbox<
   const kube = yield* KubeClient
   const events = yield* EventRecorder
   const { namespace, name, uid } = options
-  const first = yield* kube.get(RemoteClusters, { namespace, name }).pipe(
-    Effect.catchIf(
-      (error) => error.reason === "NotFound",
-      () => Effect.succeed(undefined)
-    )
-  )
+  const first = yield* absent(kube.get(RemoteClusters, { namespace, name }))
   if (first === undefined || first.metadata.uid !== uid) return
   const recorder = yield* Recorder.make(kube, first, recording)
   const read = Effect.suspend(() => {

@@ -10,7 +10,7 @@ import { recover } from "../domain/MachineRecovery.ts"
 import type { Notice } from "../domain/Notice.ts"
 import { HostRuns } from "../hosts/HostRuns.ts"
 import { KubeClient } from "../kube/KubeClient.ts"
-import { KubeError } from "../kube/KubeError.ts"
+import { absent, KubeError } from "../kube/KubeError.ts"
 import * as Actor from "../runtime/Actor.ts"
 import type { Mailbox } from "../runtime/Mailbox.ts"
 import { supervise } from "../runtime/Supervisor.ts"
@@ -59,12 +59,7 @@ const oneLife = Effect.fnUntraced(function* (options: Options, mailbox: Mailbox<
   yield* mailbox.clear
 
   // A fresh read, not the cache: what a life before this one wrote must be seen.
-  const first = yield* kube.get(RemoteMachines, { namespace, name }).pipe(
-    Effect.catchIf(
-      (error) => error.reason === "NotFound",
-      () => Effect.succeed(undefined)
-    )
-  )
+  const first = yield* absent(kube.get(RemoteMachines, { namespace, name }))
   if (first === undefined || first.metadata.uid !== uid) return
   const recorder = yield* Recorder.make(kube, first, recording)
   const initial = recover(observe(first, yield* options.around(first)))

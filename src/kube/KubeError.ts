@@ -2,6 +2,7 @@
  * Owns the one error of the Kubernetes port: what the API server (or the way to it) said, and whether waiting helps.
  * Does not own what an actor makes of it (conditions and Events are the actors').
  */
+import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 
 /** `backoff`: try again later; `waitForChange`: nothing helps until an input changes (DESIGN, "Typed errors"). */
@@ -52,3 +53,13 @@ export class KubeError extends Schema.TaggedError<KubeError>()("KubeError", {
     }
   }
 }
+
+/** An object that is not there is an answer, not a failure: it reads as undefined. */
+export const absent = <A, E, R>(
+  effect: Effect.Effect<A, KubeError | E, R>
+): Effect.Effect<A | undefined, KubeError | E, R> =>
+  Effect.catchIf(
+    effect,
+    (error) => error instanceof KubeError && error.reason === "NotFound",
+    () => Effect.succeed(undefined)
+  )

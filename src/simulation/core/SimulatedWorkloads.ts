@@ -13,9 +13,9 @@ import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { parse } from "yaml"
-import { type Node, Nodes, type Secret, Secrets, secretText } from "../../api/Core.ts"
-import type { BootstrapToken, JoinToken } from "../../domain/JoinToken.ts"
-import { decodeJoinToken, TOKEN_NAMESPACE, TOKEN_SECRET_TYPE, tokenSecretName } from "../../domain/JoinToken.ts"
+import { type Node, Nodes, Secrets } from "../../api/Core.ts"
+import type { JoinToken } from "../../domain/JoinToken.ts"
+import { decodeJoinToken, TOKEN_NAMESPACE, tokenSecretName } from "../../domain/JoinToken.ts"
 import { rfc3339 } from "../../domain/Rfc3339.ts"
 import type { JsonObject, KubeClientShape } from "../../kube/KubeClient.ts"
 import { KubeError } from "../../kube/KubeError.ts"
@@ -23,6 +23,8 @@ import { type WorkloadCluster, WorkloadClusters } from "../../kube/WorkloadClust
 import { arrayAt, type Json, stringAt } from "../apiserver/Json.ts"
 import type { K0sStart, K0sWorld } from "../hosts/K0s.ts"
 import * as SimulatedApiServer from "../SimulatedApiServer.ts"
+import { type JoinUsage, judgeToken } from "./TokenJudge.ts"
+import type { WorkloadFront } from "./WorkloadFront.ts"
 
 /** What the kubeconfig Secret of a Cluster says; it is the Secret that lasts, so that a restart finds the same. */
 export interface WorkloadAccess {
@@ -32,6 +34,8 @@ export interface WorkloadAccess {
   readonly ca: string
   /** Bearer token of the administrator. */
   readonly token: string
+  /** PEM; what a front's certificate is signed with. Never in a kubeconfig. */
+  readonly authorityKey?: string | undefined
 }
 
 /** Someone was not let in; for tests and for people who wonder. */
@@ -41,11 +45,13 @@ export interface Refusal {
 }
 
 export interface SimulatedWorkloads {
-  /** The cluster's API server, made when it is asked for the first time. */
+  /** The cluster's API server, made when it is asked for the first time. Fails when it can't be served there. */
   readonly open: (
     cluster: WorkloadCluster,
     access: WorkloadAccess
-  ) => Effect.Effect<SimulatedApiServer.SimulatedApiServerShape>
+  ) => Effect.Effect<SimulatedApiServer.SimulatedApiServerShape, KubeError>
+  /** Where clusters are served that say no address of their own; undefined: nowhere, they are in memory alone. */
+  readonly front: WorkloadFront | undefined
   readonly server: (cluster: WorkloadCluster) => SimulatedApiServer.SimulatedApiServerShape | undefined
   /** The cluster and all that is in it is gone. */
   readonly close: (cluster: WorkloadCluster) => Effect.Effect<void>
@@ -57,6 +63,8 @@ export interface SimulatedWorkloads {
 
 interface Workload {
   readonly access: WorkloadAccess
+  /** Of the front: closed alone when the cluster gets another address. */
+  readonly served: Scope.Closeable
   readonly server: SimulatedApiServer.SimulatedApiServerShape
   readonly scope: Scope.Closeable
 }
@@ -98,23 +106,7 @@ export const accessIn = (kubeconfig: string): WorkloadAccess | undefined => {
   return { server, token, ca: Buffer.from(ca, "base64").toString("utf8") }
 }
 
-/** As the bootstrap token authenticator, and k0s for its controllers, judge it. */
-const judge = (
-  secret: Secret,
-  { id, secret: value }: BootstrapToken,
-  usage: string,
-  nowMillis: number
-): string | undefined => {
-  if (secret.type !== TOKEN_SECRET_TYPE) return `the token's Secret is of type ${secret.type ?? "none"}`
-  if (secret.metadata.deletionTimestamp !== undefined) return "the token is being deleted"
-  if (secretText(secret, "token-id") !== id || secretText(secret, "token-secret") !== value)
-    return "the token is another one"
-  const expiration = secretText(secret, "expiration")
-  if (expiration !== undefined && !(Date.parse(expiration) > nowMillis)) return `the token expired at ${expiration}`
-  return secretText(secret, usage) === "true" ? undefined : `the token may not be used: no ${usage}`
-}
-
-const USAGE: Readonly<Record<JoinToken["user"], string>> = {
+const USAGE: Readonly<Record<JoinToken["user"], JoinUsage>> = {
   "kubelet-bootstrap": "usage-bootstrap-authentication",
   "controller-bootstrap": "usage-controller-join"
 }
@@ -211,7 +203,7 @@ const join = Effect.fnUntraced(function* (
       )
     )
   if (secret === undefined) return yield* refuse(`there is no token ${token.id}`)
-  const why = judge(secret, token, USAGE[user], nowMillis)
+  const why = judgeToken(secret, token, USAGE[user], nowMillis)
   if (why !== undefined) return yield* refuse(why)
   if (!isNode(start)) return undefined
   const kube = workload.server.client(`kubelet ${start.host}`)
@@ -281,7 +273,12 @@ export interface SimulatedWorkloadsOptions extends SimulatedApiServer.SimulatedA
     cluster: WorkloadCluster,
     server: SimulatedApiServer.SimulatedApiServerShape
   ) => Effect.Effect<void, never, Scope.Scope>
+  /** Serves them to others than this process; the way in is then a kubeconfig as any other. */
+  readonly front?: WorkloadFront
 }
+
+const isSame = (one: WorkloadAccess, other: WorkloadAccess): boolean =>
+  one.server === other.server && one.ca === other.ca && one.token === other.token
 
 /** All of it is gone with the scope. */
 export const make = Effect.fnUntraced(function* (
@@ -294,12 +291,30 @@ export const make = Effect.fnUntraced(function* (
     refusals.push(refusal)
     if (refusals.length > MAX_REFUSALS) refusals.shift()
   }
+  const { front } = options
+  const serve = Effect.fnUntraced(function* (
+    cluster: WorkloadCluster,
+    access: WorkloadAccess,
+    { scope, server }: Pick<Workload, "scope" | "server">
+  ) {
+    const served = yield* Scope.fork(scope)
+    if (front === undefined) return served
+    yield* front.serve(access, server).pipe(
+      Scope.provide(served),
+      Effect.tapError(() => Scope.close(served, Exit.void)),
+      Effect.mapError((error) => unreachable(cluster, "Unavailable", error.message))
+    )
+    return served
+  })
   return {
+    front,
     open: Effect.fnUntraced(function* (cluster, access) {
       const key = keyOf(cluster)
       const known = workloads.get(key)
       if (known !== undefined) {
-        workloads.set(key, { ...known, access })
+        if (!isSame(known.access, access)) yield* Scope.close(known.served, Exit.void)
+        const served = isSame(known.access, access) ? known.served : yield* serve(cluster, access, known)
+        workloads.set(key, { ...known, access, served })
         return known.server
       }
       const scope = yield* Scope.fork(parent)
@@ -307,7 +322,10 @@ export const make = Effect.fnUntraced(function* (
         Effect.tap((made) => options.prepare?.(cluster, made) ?? Effect.void),
         Scope.provide(scope)
       )
-      workloads.set(key, { access, server, scope })
+      const served = yield* serve(cluster, access, { server, scope }).pipe(
+        Effect.tapError(() => Scope.close(scope, Exit.void))
+      )
+      workloads.set(key, { access, server, scope, served })
       return server
     }),
     server: (cluster) => workloads.get(keyOf(cluster))?.server,
@@ -317,16 +335,19 @@ export const make = Effect.fnUntraced(function* (
         workloads.delete(keyOf(cluster))
         return known === undefined ? Effect.void : Scope.close(known.scope, Exit.void)
       }),
-    clusters: WorkloadClusters.layerOf((cluster, kubeconfig) =>
-      Effect.suspend(() => {
-        const access = accessIn(kubeconfig)
-        if (access === undefined)
-          return Effect.fail(unreachable(cluster, "BadRequest", "this is no kubeconfig of a simulated cluster"))
-        const find = () => [...workloads.values()].find((one) => one.access.token === access.token)
-        const silent = unreachable(cluster, "Unavailable", `no simulated cluster answers at ${access.server}`)
-        return Effect.succeed(whenItAnswers(() => find()?.server.client(`admin of ${keyOf(cluster)}`), silent))
-      })
-    ),
+    clusters:
+      front !== undefined
+        ? WorkloadClusters.layer
+        : WorkloadClusters.layerOf((cluster, kubeconfig) =>
+            Effect.suspend(() => {
+              const access = accessIn(kubeconfig)
+              if (access === undefined)
+                return Effect.fail(unreachable(cluster, "BadRequest", "this is no kubeconfig of a simulated cluster"))
+              const find = () => [...workloads.values()].find((one) => one.access.token === access.token)
+              const silent = unreachable(cluster, "Unavailable", `no simulated cluster answers at ${access.server}`)
+              return Effect.succeed(whenItAnswers(() => find()?.server.client(`admin of ${keyOf(cluster)}`), silent))
+            })
+          ),
     k0s: k0sWorld(workloads, refused),
     refusals: () => [...refusals]
   }

@@ -5,14 +5,13 @@
  *
  * It does not do: answers in protobuf or CBOR (clients fall back to JSON; protobuf bodies are read for the built-in kinds,
  * see Protobuf.ts); OpenAPI v2 for clients that read it as protobuf only (they get an empty one); RBAC, users, client
- * certificates, impersonation, audit, rate limits (whoever has the token may do everything); HTTP/2; admission webhooks
+ * certificates, impersonation, audit, rate limits (whoever has the token may do everything, see Access.ts); HTTP/2; admission webhooks
  * and policies; conversion between versions of a kind beyond its apiVersion; lists of the past (resourceVersionMatch=Exact
  * answers 410 unless it is the present); telling of duplicate fields in a body; expiry of Events; connect, proxy, exec,
  * log, eviction, binding, token and finalize subresources; events.k8s.io (Events are core/v1), APIServices, aggregation.
  * What kinds there are is apiserver/builtin's and the definitions' posted to it: no Deployments or RBAC objects, and
  * nothing runs Pods or Services.
  */
-import { createHash, timingSafeEqual } from "node:crypto"
 import type { IncomingMessage, ServerResponse } from "node:http"
 import { createServer, type Server } from "node:https"
 import type * as SecureRandom from "effect/crypto/SecureRandom"
@@ -23,12 +22,13 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { ApiStatus, internalError } from "../apiserver/Status.ts"
 import type { SimulatedApiServerShape } from "../SimulatedApiServer.ts"
+import { type Authenticate, type Bearer, bearerOf, oneToken } from "./Access.ts"
 import type { Api } from "./Api.ts"
 import { dispatch, isPublic } from "./Dispatch.ts"
 import { trackWrites } from "./fields/ManagedFields.ts"
 import { kubeconfigOf } from "./Kubeconfig.ts"
 import { type Reply, refusal, yamlText } from "./Reply.ts"
-import { fromNode } from "./Request.ts"
+import { type ApiRequest, fromNode } from "./Request.ts"
 import { nodeFor } from "./Schemas.ts"
 import { LOOPBACK, makeIdentity, type ServerIdentity } from "./ServerIdentity.ts"
 import { subresourcesOf } from "./Subresources.ts"
@@ -45,7 +45,11 @@ export interface HttpsFrontOptions {
   /** Default: one the system chooses. */
   readonly port?: number | undefined
   /** Default: made anew. */
-  readonly identity?: ServerIdentity | undefined
+  readonly identity?: Omit<ServerIdentity, "madeMillis"> | undefined
+  /** Where it listens: an address of this machine. Default: loopback. */
+  readonly address?: string | undefined
+  /** Default: whoever has the identity's token may do everything. */
+  readonly authenticate?: Authenticate | undefined
 }
 
 export interface HttpsFront {
@@ -57,19 +61,16 @@ export interface HttpsFront {
   readonly kubeconfig: string
 }
 
-export class FrontError extends Data.TaggedError("FrontError")<{ readonly message: string }> {}
+export class FrontError extends Data.TaggedError("FrontError")<{
+  readonly message: string
+  /** True: the address is none of this machine's. */
+  readonly isElsewhere?: boolean
+}> {}
 
 const unauthorized = new ApiStatus({ code: 401, reason: "Unauthorized", message: "Unauthorized" })
 
-const digest = (text: string): Buffer => createHash("sha256").update(text).digest()
-
-const authenticator = (token: string) => {
-  const expected = digest(`Bearer ${token}`)
-  return (message: IncomingMessage): boolean => {
-    const given = message.headers.authorization
-    return given !== undefined && timingSafeEqual(digest(given.replace(/^bearer\s+/i, "Bearer ")), expected)
-  }
-}
+/** Who asks for what needs no token. */
+const nobody: Bearer = { refusal: () => undefined, answered: () => Effect.void }
 
 /** A body is text; a watch is written as it comes, no faster than it is read. */
 const send = (response: ServerResponse, reply: Reply, yaml: boolean, pretty: boolean): Effect.Effect<void> => {
@@ -130,14 +131,25 @@ const write = (response: ServerResponse, text: string): Effect.Effect<void> =>
 /** What clients may read of a defect; the log has the rest. */
 const defect = refusal(internalError("the simulated API server failed to answer; its log says more"))
 
-const handler = (api: Api, authenticated: (message: IncomingMessage) => boolean) => {
+const handler = (api: Api, authenticate: Authenticate) => {
+  const bearer = (message: IncomingMessage, request: ApiRequest): Effect.Effect<Bearer | undefined> => {
+    const { authorization } = message.headers
+    if (authorization === undefined) return Effect.succeed(isPublic(request.path) ? nobody : undefined)
+    const token = bearerOf(authorization)
+    return token === undefined ? Effect.succeed(undefined) : authenticate(token)
+  }
+  const handled = (message: IncomingMessage, request: ApiRequest): Effect.Effect<Reply, ApiStatus> =>
+    Effect.flatMap(bearer(message, request), (who) => {
+      if (who === undefined) return Effect.fail(unauthorized)
+      const refused = who.refusal(request)
+      if (refused !== undefined) return Effect.fail(refused)
+      return Effect.tap(dispatch(api, request), (reply) => who.answered(request, reply))
+    })
   const answer = (message: IncomingMessage): Effect.Effect<readonly [Reply, boolean, boolean]> => {
     const request = fromNode(message)
     if (request === undefined) return Effect.succeed([{ _tag: "Text", code: 400, text: "bad request\n" }, false, false])
-    const allowed = authenticated(message) || (message.headers.authorization === undefined && isPublic(request.path))
-    const handled = allowed ? dispatch(api, request) : Effect.fail(unauthorized)
     const yaml = /^\s*application\/yaml\b/i.test(request.accept)
-    return handled.pipe(
+    return handled(message, request).pipe(
       Effect.catch((status) => Effect.succeed(refusal(status))),
       Effect.catchDefect((cause) =>
         Effect.as(Effect.logError("a request failed", request.method, request.path, cause), defect)
@@ -149,19 +161,22 @@ const handler = (api: Api, authenticated: (message: IncomingMessage) => boolean)
     Effect.flatMap(answer(message), ([reply, yaml, pretty]) => send(response, reply, yaml, pretty))
 }
 
-const listen = (server: Server, port: number): Effect.Effect<number, FrontError> =>
+const listen = (server: Server, address: string, port: number): Effect.Effect<number, FrontError> =>
   Effect.callback((resume) => {
-    const failed = (error: Error) =>
+    const failed = (error: NodeJS.ErrnoException) =>
       resume(
         Effect.fail(
-          new FrontError({ message: `can't listen on ${LOOPBACK}:${port}: ${error.message} (choose another --port)` })
+          new FrontError({
+            message: `can't listen on ${address}:${port}: ${error.message} (choose another --port)`,
+            isElsewhere: error.code === "EADDRNOTAVAIL" || error.code === "ENOTFOUND"
+          })
         )
       )
     server.once("error", failed)
-    server.listen(port, LOOPBACK, () => {
+    server.listen(port, address, () => {
       server.off("error", failed)
-      const address = server.address()
-      resume(Effect.succeed(address === null || typeof address === "string" ? port : address.port))
+      const bound = server.address()
+      resume(Effect.succeed(bound === null || typeof bound === "string" ? port : bound.port))
     })
   })
 
@@ -182,17 +197,21 @@ export const make = (
     store.fieldTracker = trackWrites(nodeFor)
     const https = createServer({ key: identity.keyPem, cert: identity.certPem, keepAliveTimeout: IDLE_SOCKET_MILLIS })
     https.maxConnections = MAX_CONNECTIONS
-    const port = yield* Effect.acquireRelease(listen(https, options.port ?? 0), () => close(https))
+    const port = yield* Effect.acquireRelease(listen(https, options.address ?? LOOPBACK, options.port ?? 0), () =>
+      close(https)
+    )
     // After the listener, so that it ends before it: the watches' fibers go first, and with them their sockets.
     const run = yield* FiberSet.makeRuntime()
-    const api: Api = { address: `${LOOPBACK}:${port}`, server: options.server, subresources: subresourcesOf(store) }
-    const handle = handler(api, authenticator(identity.token))
+    const host = options.address ?? LOOPBACK
+    const address = `${host.includes(":") ? `[${host}]` : host}:${port}`
+    const api: Api = { address, server: options.server, subresources: subresourcesOf(store) }
+    const handle = handler(api, options.authenticate ?? oneToken(identity.token))
     https.on("request", (message, response) => {
       const fiber = run(handle(message, response))
       response.once("close", () => fiber.interruptUnsafe())
     })
     // A client that speaks no TLS, or breaks off: its own affair.
     https.on("tlsClientError", () => {})
-    const url = `https://${LOOPBACK}:${port}`
+    const url = `https://${address}`
     return { url, port, token: identity.token, caPem: identity.caPem, kubeconfig: kubeconfigOf(url, identity) }
   })

@@ -124,10 +124,29 @@ export const selfSigned = (commonName: string, seed: Uint8Array, nowMillis: numb
   })
 }
 
-const addressBytes = (host: string): Uint8Array | undefined =>
-  isIP(host) === 4 ? Uint8Array.from(host.split(".").map(Number)) : undefined
+const groups = (part: string): ReadonlyArray<number> =>
+  part === "" ? [] : part.split(":").map((group) => Number.parseInt(group, 16))
 
-/** For one host name or IPv4 address. */
+/** Of an address as URLs have it: eight groups, of which one `::` may stand for several. */
+const ipv6Bytes = (host: string): Uint8Array => {
+  const [head = "", tail = ""] = new URL(`http://[${host}]`).hostname.slice(1, -1).split("::")
+  const [before, after] = [groups(head), groups(tail)]
+  const all = [...before, ...new Array<number>(8 - before.length - after.length).fill(0), ...after]
+  return Uint8Array.from(all.flatMap((group) => [group >> 8, group & 0xff]))
+}
+
+const addressBytes = (host: string): Uint8Array | undefined => {
+  switch (isIP(host)) {
+    case 4:
+      return Uint8Array.from(host.split(".").map(Number))
+    case 6:
+      return ipv6Bytes(host)
+    default:
+      return undefined
+  }
+}
+
+/** For one host name or address. */
 export const serverCertificate = (
   ca: { readonly commonName: string; readonly privateKey: string },
   host: string,

@@ -10,6 +10,7 @@ import { type Secret, Secrets, secretData, secretText } from "../../../api/Core.
 import * as Names from "../../../api/Names.ts"
 import type { KubeClientShape } from "../../../kube/KubeClient.ts"
 import type { KubeError } from "../../../kube/KubeError.ts"
+import { STAND_IN_ANNOTATION } from "../Names.ts"
 import { namespaceOf, ownerJson, type Raw } from "../Raw.ts"
 import { accessIn, kubeconfigText, type WorkloadAccess } from "../SimulatedWorkloads.ts"
 import * as Certificates from "./Certificates.ts"
@@ -52,6 +53,7 @@ const write = (
       name,
       namespace: place.namespace,
       labels: { [Names.CLUSTER_NAME_LABEL]: place.cluster },
+      annotations: { [STAND_IN_ANNOTATION]: "true" },
       ...(place.owner === undefined ? {} : { ownerReferences: [ownerJson(place.owner, "controller")] })
     },
     type: Names.CLUSTER_SECRET_TYPE,
@@ -137,5 +139,5 @@ export const ensureAccess = Effect.fnUntraced(function* (
     const values = { [Names.SECRET_VALUE_KEY]: kubeconfigText(cluster, access) }
     yield* ensure(here, Names.kubeconfigSecretName(cluster), Effect.succeed(values))
   }
-  return access
+  return { ...access, authorityKey: authority === undefined ? undefined : secretText(authority, "tls.key") }
 })

@@ -29,6 +29,7 @@ import * as View from "../View.ts"
 import type { Again } from "../WorkQueue.ts"
 import { ensureAccess } from "./ControlPlaneAccess.ts"
 import { at, CONTROL_PLANE_FINALIZER, workloadOf } from "./K0smotronControlPlanes.ts"
+import { notServed, refusalOf } from "./OwnControlPlane.ts"
 import { ensureLabelled, isHeld, ownerCluster, type Surroundings, writeStatus } from "./Surroundings.ts"
 
 export const K0sControlPlanes = rawKind({
@@ -176,7 +177,11 @@ export const reconcile = Effect.fnUntraced(function* (
     return undefined
   }
   const access = yield* ensureAccess(around, { controlPlane, cluster: cluster.metadata.name, endpoint })
-  yield* around.workloads.open(at(cluster), access)
+  const refusal = yield* refusalOf(around, at(cluster), access)
+  if (refusal !== undefined) {
+    yield* writeStatus(planes, controlPlane, { ready: false }, notServed(refusal))
+    return LOOK_AGAIN_MILLIS
+  }
   controlPlane = yield* writeStatus(
     planes,
     controlPlane,

@@ -8,12 +8,13 @@ import { Secrets, secretText } from "../../../api/Core.ts"
 import { CLUSTER_NAME_LABEL, CONTROL_PLANE_GROUP } from "../../../api/Names.ts"
 import type { KubeError } from "../../../kube/KubeError.ts"
 import { jsonAt, objectAt, stringAt } from "../../apiserver/Json.ts"
-import { ensureFinalizer } from "../Core.ts"
+import { ensureFinalizer, LOOK_AGAIN_MILLIS } from "../Core.ts"
 import { hasFinalizer, isDeleting, namespaceOf, type Raw, rawKind, refOfKey, withoutFinalizer } from "../Raw.ts"
 import type { Tracked } from "../Tracked.ts"
 import * as View from "../View.ts"
 import type { Again } from "../WorkQueue.ts"
 import { ensureAccess } from "./ControlPlaneAccess.ts"
+import { available, ensureOwnAuthority, findOwn, notServed, refusalOf, servedEndpoint } from "./OwnControlPlane.ts"
 import { ensureLabelled, isHeld, ownerCluster, type Surroundings, writeStatus } from "./Surroundings.ts"
 
 export const K0smotronControlPlanes = rawKind({
@@ -32,20 +33,25 @@ interface Endpoint {
   readonly port: number
 }
 
-const ownEndpoint = (around: Surroundings, controlPlane: Raw): Endpoint => {
-  const port = jsonAt(controlPlane.spec, ["service", "apiPort"])
-  return {
-    host: View.nonEmpty(stringAt(controlPlane.spec, "externalAddress")) ?? around.controlPlaneHost,
-    port: typeof port === "number" && port > 0 ? port : DEFAULT_API_PORT
+const ownEndpoint = Effect.fnUntraced(function* (around: Surroundings, controlPlane: Raw) {
+  const asked = jsonAt(controlPlane.spec, ["service", "apiPort"])
+  const port = typeof asked === "number" && asked > 0 ? asked : undefined
+  const external = View.nonEmpty(stringAt(controlPlane.spec, "externalAddress"))
+  const served = yield* servedEndpoint(around, namespaceOf(controlPlane))
+  const endpoint: Endpoint = {
+    host: external ?? served?.host ?? around.controlPlaneHost,
+    port: port ?? served?.port ?? DEFAULT_API_PORT
   }
-}
+  return endpoint
+})
 
 /** Core copies it from there to the Cluster. */
 const announce = Effect.fnUntraced(function* (
   around: Surroundings,
   planes: Tracked,
   controlPlane: Raw,
-  cluster: Raw
+  cluster: Raw,
+  own: Endpoint | undefined
 ): Effect.fn.Return<readonly [Raw, Endpoint], KubeError> {
   const known = View.endpointOf(cluster)
   if (known !== undefined) return [controlPlane, known]
@@ -53,7 +59,7 @@ const announce = Effect.fnUntraced(function* (
   const found = reference === undefined ? undefined : yield* around.foreign.get(reference)
   const given = found?.object === undefined ? undefined : View.endpointOf(found.object)
   if (given !== undefined) return [controlPlane, given]
-  const endpoint = ownEndpoint(around, controlPlane)
+  const endpoint = own ?? (yield* ownEndpoint(around, controlPlane))
   const patch = { spec: { controlPlaneEndpoint: { ...endpoint } } }
   if (found?.object === undefined) return [yield* planes.patch(controlPlane, patch), endpoint]
   yield* found.tracked.patch(found.object, patch)
@@ -73,6 +79,19 @@ const hostingOf = Effect.fnUntraced(function* (around: Surroundings, controlPlan
   return { hosting: { kube, namespace: namespaceOf(controlPlane) } }
 })
 
+const accessOf = (around: Surroundings, controlPlane: Raw, cluster: Raw, endpoint: Endpoint) =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      return yield* ensureAccess(around, {
+        controlPlane,
+        cluster: cluster.metadata.name,
+        endpoint,
+        ingressHost: View.nonEmpty(stringAt(controlPlane.spec, "ingress", "apiHost")),
+        ...(yield* hostingOf(around, controlPlane))
+      })
+    })
+  )
+
 export const reconcile = Effect.fnUntraced(function* (
   around: Surroundings,
   planes: Tracked,
@@ -90,19 +109,17 @@ export const reconcile = Effect.fnUntraced(function* (
   if (cluster === undefined || isHeld(found, cluster)) return undefined
   let controlPlane = yield* ensureFinalizer(planes, found, CONTROL_PLANE_FINALIZER)
   controlPlane = yield* ensureLabelled(planes, controlPlane)
-  const [announced, endpoint] = yield* announce(around, planes, controlPlane, cluster)
-  const access = yield* Effect.scoped(
-    Effect.gen(function* () {
-      return yield* ensureAccess(around, {
-        controlPlane: announced,
-        cluster: cluster.metadata.name,
-        endpoint,
-        ingressHost: View.nonEmpty(stringAt(announced.spec, "ingress", "apiHost")),
-        ...(yield* hostingOf(around, announced))
-      })
-    })
-  )
-  yield* around.workloads.open(at(cluster), access)
+  const own = yield* findOwn(around, at(cluster))
+  const [announced, endpoint] = yield* announce(around, planes, controlPlane, cluster, own?.endpoint)
+  if (own !== undefined) yield* ensureOwnAuthority(around, announced, at(cluster), own)
+  else {
+    const access = yield* accessOf(around, announced, cluster, endpoint)
+    const refusal = yield* refusalOf(around, at(cluster), access)
+    if (refusal !== undefined) {
+      yield* writeStatus(planes, announced, { ready: false }, notServed(refusal))
+      return LOOK_AGAIN_MILLIS
+    }
+  }
   const replicas = View.replicasOf(announced) ?? 1
   yield* writeStatus(
     planes,
@@ -118,10 +135,7 @@ export const reconcile = Effect.fnUntraced(function* (
       availableReplicas: replicas,
       upToDateReplicas: replicas
     },
-    [
-      { type: "Available", status: "True", reason: "Available" },
-      { type: "Ready", status: "True", reason: "Ready" }
-    ]
+    available(own)
   )
   return undefined
 })

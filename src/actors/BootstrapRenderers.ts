@@ -10,7 +10,8 @@ import {
   K0sWorkerConfigs
 } from "../api/K0sConfigs.ts"
 import type { Kind } from "../api/Kind.ts"
-import { type FileInput, workerBootstrap } from "../domain/BootstrapScript.ts"
+import { workerBootstrap } from "../domain/BootstrapScript.ts"
+import type { FileInput } from "../domain/bootstrap/CommonInput.ts"
 import type { Ingress } from "../domain/bootstrap/Ingress.ts"
 import { renderCloudConfig } from "../domain/CloudConfig.ts"
 import {

@@ -17,7 +17,7 @@ import {
 import { ConfigMaps, configMapBytes, type Secret, Secrets, secretBytes, secretText } from "../api/Core.ts"
 import * as Names from "../api/Names.ts"
 import type { Awaited, Failure } from "../domain/Bootstrap.ts"
-import type { FileInput } from "../domain/BootstrapScript.ts"
+import type { FileInput } from "../domain/bootstrap/CommonInput.ts"
 import type { Ingress } from "../domain/bootstrap/Ingress.ts"
 import { workerJoinServer } from "../domain/JoinToken.ts"
 import { k0sVersion, validateSpecVersion } from "../domain/K0sVersion.ts"

@@ -98,6 +98,11 @@ export const machineVersion = (machine: Machine): string | undefined => nonEmpty
 /** Name of the Node that the Machine has become. */
 export const machineNodeName = (machine: Machine): string | undefined => nonEmpty(machine.status?.nodeRef?.name)
 
+export const machineAddresses = (
+  machine: Machine
+): ReadonlyArray<{ readonly type: string; readonly address: string }> =>
+  (machine.status?.addresses ?? []).filter(({ address }) => address !== "")
+
 export const machineInfrastructureReady = (machine: Machine): boolean =>
   machine.status?.initialization?.infrastructureProvisioned ?? machine.status?.infrastructureReady ?? false
 

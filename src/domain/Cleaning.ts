@@ -11,7 +11,7 @@ import {
   DEFAULT_TOKEN_FILE,
   SENTINEL_PATH,
   tokenFileOf
-} from "./BootstrapScript.ts"
+} from "./bootstrap/CommonInput.ts"
 import { hasControlCharacters, namedStep, type Payload, type Step } from "./bootstrap/Payload.ts"
 import { ACTIVE, SERVICE_FUNCTIONS, UPTIME } from "./bootstrap/Shell.ts"
 import { plainText, quote, shellWords } from "./bootstrap/ShellWords.ts"

@@ -55,7 +55,9 @@ describe("shellWords", () => {
 
 describe("installArgs", () => {
   const make = (args: ReadonlyArray<string>, more: { useSystemHostname?: boolean; staticPods?: boolean } = {}) =>
-    Result.getOrThrow(installArgs({ machineName: "m-0", args, useSystemHostname: false, staticPods: false, ...more }))
+    Result.getOrThrow(
+      installArgs({ role: "worker", machineName: "m-0", args, useSystemHostname: false, staticPods: false, ...more })
+    )
   const line = (args: ReadonlyArray<string>, more = {}) => make(args, more).words.join(" ")
   const LABEL = "--labels=k0smotron.io/machine-name=m-0"
 
@@ -108,8 +110,35 @@ describe("installArgs", () => {
     assert.deepStrictEqual([made.dataDir, made.kubeletRootDir, made.statusSocket], ["/d", "/k l", "/s"])
     assert.isUndefined(make(["--data-dir=$HOME/k0s"]).dataDir)
   })
+  it("a controller that is no node has neither label nor host name; one that is has both", () => {
+    const controller = (args: ReadonlyArray<string>) =>
+      Result.getOrThrow(
+        installArgs({ role: "controller", machineName: "m-0", args, useSystemHostname: false, staticPods: false })
+      )
+    const both = `${LABEL} %s --kubelet-extra-args="--hostname-override=m-0"`
+    for (const [args, isNode] of [
+      [["--debug"], false],
+      [["--enable-worker"], true],
+      [["--enable-worker=true"], true],
+      [["--enable-worker=false"], false],
+      [["--enable-worker", "--enable-worker=false"], false],
+      [["--single"], true]
+    ] as const) {
+      const made = controller(args)
+      const words = args.join(" ")
+      assert.strictEqual(made.words.join(" "), isNode ? both.replace("%s", words) : words)
+      assert.strictEqual(made.isNode, isNode)
+      assert.strictEqual(made.nodeName, isNode ? "m-0" : undefined)
+    }
+  })
+  it("machines that share their data share neither label nor host name", () => {
+    const input = { role: "worker", machineName: undefined, useSystemHostname: false, staticPods: false } as const
+    const made = Result.getOrThrow(installArgs({ ...input, args: ["--kubelet-extra-args=--v=4", "--debug"] }))
+    assert.deepStrictEqual(made.words, ["--debug", '--kubelet-extra-args="--v=4"'])
+    assert.isUndefined(made.nodeName)
+  })
   it("names the bad argument", () => {
-    const input = { machineName: "m", useSystemHostname: false, staticPods: false }
+    const input = { role: "worker" as const, machineName: "m", useSystemHostname: false, staticPods: false }
     assert.deepStrictEqual(
       installArgs({ ...input, args: ["--a", `--b="x`] }),
       Result.fail({ index: 1, why: "unpaired quote" })

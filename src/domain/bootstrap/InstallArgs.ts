@@ -21,7 +21,9 @@ export const POD_MANIFEST_PATH = "/etc/kubernetes/manifests"
 const KUBELET_EXTRA_ARGS = "--kubelet-extra-args"
 
 export interface InstallArgsInput {
-  readonly machineName: string
+  readonly role: "worker" | "controller"
+  /** Undefined: of many machines; then neither label nor host name is theirs all. */
+  readonly machineName: string | undefined
   readonly args: ReadonlyArray<string>
   readonly useSystemHostname: boolean
   readonly staticPods: boolean
@@ -30,6 +32,8 @@ export interface InstallArgsInput {
 export interface InstallArgs {
   /** Ready for a shell line, in order. */
   readonly words: ReadonlyArray<string>
+  /** There will be a Node: every worker, and controllers with `--enable-worker` or `--single`. */
+  readonly isNode: boolean
   /** What the node will be called; undefined: the host's own name, lower case. */
   readonly nodeName: string | undefined
   /** Values of flags that other commands must know too; undefined when not given or only known on the host. */
@@ -95,12 +99,25 @@ const kubeletFlags = (words: ReadonlyArray<Word>): ReadonlyArray<Word> =>
 const hasFlag = (words: ReadonlyArray<Word>, flag: string): boolean =>
   words.some((word) => plainText(word) === flag || plainText(word).startsWith(`${flag}=`))
 
+/** As k0s reads its boolean flags: the last one counts. */
+const isOn = (words: ReadonlyArray<Word>, flag: string): boolean => {
+  const last = words.map(plainText).findLast((word) => word === flag || word.startsWith(`${flag}=`))
+  return last === flag || /=(?:1|t|true)$/i.test(last ?? "")
+}
+
+/** Labels and kubelet's flags are for nodes: `k0s controller` alone takes them, and nobody ever sees them. */
+const isNodeWith = (role: InstallArgsInput["role"], words: ReadonlyArray<Word>): boolean =>
+  role === "worker" || isOn(words, "--enable-worker") || isOn(words, "--single")
+
 export const installArgs = (input: InstallArgsInput): Result.Result<InstallArgs, BadArg> =>
   Result.map(split(input.args), ({ args, kubelet }) => {
+    const isNode = isNodeWith(input.role, args)
+    const machineName = isNode ? input.machineName : undefined
     const theirs = kubeletFlags(kubelet)
     const ownName = hasFlag(theirs, "--hostname-override")
+    const named = machineName !== undefined && !input.useSystemHostname && !ownName
     const ours = [
-      ...(input.useSystemHostname || ownName ? [] : [textWord(`--hostname-override=${input.machineName}`)]),
+      ...(named ? [textWord(`--hostname-override=${machineName}`)] : []),
       ...(input.staticPods && !hasFlag(theirs, "--pod-manifest-path")
         ? [textWord(`--pod-manifest-path=${POD_MANIFEST_PATH}`)]
         : [])
@@ -108,15 +125,12 @@ export const installArgs = (input: InstallArgsInput): Result.Result<InstallArgs,
     const merged = [...ours, ...kubelet]
     return {
       words: [
-        `--labels=${MACHINE_NAME_LABEL}=${input.machineName}`,
+        ...(machineName === undefined ? [] : [`--labels=${MACHINE_NAME_LABEL}=${machineName}`]),
         ...args.map(quoteWord),
         ...(merged.length === 0 ? [] : [`${KUBELET_EXTRA_ARGS}="${insideDoubleQuotes(joinWords(merged, " "))}"`])
       ],
-      nodeName: ownName
-        ? flagValue(theirs, "--hostname-override")
-        : input.useSystemHostname
-          ? undefined
-          : input.machineName,
+      isNode,
+      nodeName: ownName ? flagValue(theirs, "--hostname-override") : named ? machineName : undefined,
       dataDir: flagValue(args, "--data-dir"),
       kubeletRootDir: flagValue(args, "--kubelet-root-dir"),
       statusSocket: flagValue(args, "--status-socket")

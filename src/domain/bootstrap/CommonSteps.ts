@@ -1,0 +1,143 @@
+/**
+ * Owns the steps that workers and controllers share: getting k0s, waiting for their node, and the sentinel. What is
+ * theirs alone is in BootstrapScript.ts and ControllerScript.ts.
+ */
+import { posix } from "node:path"
+import { DownloadSource, INSTALLER_URL } from "../DownloadUrl.ts"
+import { ADMIN_KUBECONFIG, type Common, DEFAULT_DATA_DIR, SENTINEL_PATH } from "./CommonInput.ts"
+import { namedStep, type Step } from "./Payload.ts"
+import { BOUNDED, UPTIME } from "./Shell.ts"
+import { quote } from "./ShellWords.ts"
+
+/** Seconds for the service to be active and kubelet to have registered the node: images of k0s are pulled meanwhile. */
+export const K0S_WAIT_SECONDS = 300
+/** Seconds for the node to be Ready before postStart runs anyway: it may be what brings the CNI. */
+export const NODE_READY_WAIT_SECONDS = 120
+/** Seconds between two looks. */
+export const POLL_SECONDS = 1
+
+export const lines = (...parts: ReadonlyArray<string>): string => parts.join("\n")
+
+/** Fetches into a file beside the target, then renames: a k0s that runs from there is never written to (ETXTBSY). */
+const fetchAndReplace = (c: Common, fetch: ReadonlyArray<string>): string =>
+  lines(
+    "set -eu",
+    `dir=${quote(c.installDir)}`,
+    'mkdir -p "$dir"',
+    'new=$(mktemp "$dir/.k0s.XXXXXX")',
+    `trap 'rm -f "$new"' EXIT`,
+    ...fetch,
+    'chmod 0755 "$new"',
+    'mv -f "$new" "$dir/k0s"'
+  )
+
+export const download = (c: Common): Step | undefined =>
+  DownloadSource.$match(c.source, {
+    PreInstalled: () => undefined,
+    Installer: ({ version }) =>
+      namedStep(
+        "download k0s",
+        lines(
+          "set -eu",
+          "installer=$(mktemp)",
+          `trap 'rm -f "$installer"' EXIT`,
+          "# Into a file, not into a pipe: a download that fails must fail this step.",
+          `curl -sSfL --retry 5 -o "$installer" ${INSTALLER_URL}`,
+          `mkdir -p ${quote(c.installDir)}`,
+          "# The installer writes in place, which a running k0s would refuse (Text file busy).",
+          `rm -f ${quote(c.k0s)}`,
+          `K0S_INSTALL_PATH=${quote(c.installDir)}${version === undefined ? "" : ` K0S_VERSION=${quote(version)}`} sh "$installer"`,
+          `test -x ${quote(c.k0s)}`
+        )
+      ),
+    Http: ({ url, secret }) =>
+      namedStep(
+        "download k0s",
+        fetchAndReplace(
+          c,
+          secret
+            ? [
+                "# The URL carries a credential or signature: not into an argument list.",
+                `curl -sSfL --retry 5 -o "$new" -K - <<'END_OF_URL'`,
+                `url = "${url.replace(/[\\"]/g, "\\$&")}"`,
+                "END_OF_URL"
+              ]
+            : [`curl -sSfL --retry 5 -o "$new" ${quote(url)}`]
+        )
+      ),
+    Oci: ({ reference }) =>
+      namedStep(
+        "download k0s",
+        fetchAndReplace(c, [
+          "# oras looks for credentials in HOME, which services don't have.",
+          `export HOME="\${HOME:-/root}"`,
+          `oras blob fetch --output "$new" ${quote(reference)}`
+        ])
+      )
+  })
+
+/** Where this k0s keeps its data. */
+export const dataDirOf = (c: Common): string => c.install.dataDir ?? DEFAULT_DATA_DIR
+
+/** Assignments that the waiting steps share. The node's name is the host's own, as kubelet spells it, unless known. */
+export const nodeVariables = (c: Common, kubeconfig: string): ReadonlyArray<string> => [
+  `k0s=${quote(c.k0s)}`,
+  `kubeconfig=${quote(kubeconfig)}`,
+  c.install.nodeName === undefined
+    ? "node=$(uname -n | tr '[:upper:]' '[:lower:]')"
+    : `node=${quote(c.install.nodeName)}`
+]
+
+/** As whoever `$kubeconfig` is for; k0s carries kubectl. */
+export const KUBECTL = `kubectl() { KUBECONFIG="$kubeconfig" bounded "$k0s" kubectl "$@"; }`
+
+/** Where postStart commands were promised it; one that k0s itself put there is left alone. */
+export const linkKubeconfig = (kubeconfig: string): Step =>
+  namedStep(
+    "link kubeconfig",
+    lines(
+      "set -eu",
+      `kubeconfig=${quote(kubeconfig)}`,
+      `admin=${quote(ADMIN_KUBECONFIG)}`,
+      'if [ -e "$admin" ] || ! [ -e "$kubeconfig" ]; then exit 0; fi',
+      `mkdir -p "\${admin%/*}"`,
+      'ln -sf "$kubeconfig" "$admin"'
+    )
+  )
+
+/** A bounded time, and then on: what runs next may be what the node waits for. */
+export const waitForNode = (c: Common, kubeconfig: string): Step => {
+  const seconds = c.waits?.nodeReadySeconds ?? NODE_READY_WAIT_SECONDS
+  return namedStep(
+    "wait for node",
+    lines(
+      "set -eu",
+      ...nodeVariables(c, kubeconfig),
+      'has() { command -v "$1" >/dev/null 2>&1; }',
+      BOUNDED,
+      UPTIME,
+      KUBECTL,
+      "if ! kubectl version --client >/dev/null 2>&1; then",
+      "  echo 'this k0s has no kubectl: going on without knowing whether the node is ready' >&2",
+      "  exit 0",
+      "fi",
+      "ready() {",
+      `  [ "$(kubectl get node "$node" -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status}' 2>/dev/null)" = True ]`,
+      "}",
+      `end=$(( $(uptime_seconds) + ${seconds} ))`,
+      "until ready; do",
+      '  if [ "$(uptime_seconds)" -ge "$end" ]; then',
+      `    echo 'the node is not Ready after ${seconds} seconds: going on, for a post-start command may be what it waits for' >&2`,
+      "    exit 0",
+      "  fi",
+      `  sleep ${POLL_SECONDS}`,
+      "done"
+    )
+  )
+}
+
+export const markSuccess = (): Step =>
+  namedStep("mark success", lines("set -eu", `mkdir -p ${posix.dirname(SENTINEL_PATH)}`, `touch ${SENTINEL_PATH}`))
+
+export const numbered = (prefix: string, list: ReadonlyArray<string>): ReadonlyArray<Step> =>
+  list.map((command, index) => namedStep(`${prefix} ${index + 1}`, command))

@@ -17,7 +17,7 @@ import type { Leaving } from "../domain/Machine.ts"
 import type { JsonObject, KubeClientShape, ObjectRef } from "../kube/KubeClient.ts"
 import { absent, KubeError } from "../kube/KubeError.ts"
 import { annotation, claimOf, REACHABLE, runOf, withFinalizer, withoutFinalizer } from "./Objects.ts"
-import { labelOwner, population, UNPOPULATED } from "./Population.ts"
+import { labelOwner, population, unpopulated } from "./Population.ts"
 
 /** How often one write reads again after a conflict until the whole claim is tried anew. */
 export const CONFLICT_RETRIES = 5
@@ -127,16 +127,14 @@ export const make = (kube: KubeClientShape) => {
         finalizers.length === machine.metadata.finalizers?.length
       )
         return Effect.succeed(machine)
+      const metadata = { annotations: { [Names.CLAIM_ANNOTATION]: text }, finalizers }
       return kube.patch(
         RemoteMachines,
         machineRef(claimant),
-        {
-          metadata: { annotations: { [Names.CLAIM_ANNOTATION]: text }, finalizers },
-          // Of a host that was given up on before its address was taken out again.
-          ...(carried !== undefined && carried.host !== claim.host && machine.spec.address !== undefined
-            ? { spec: UNPOPULATED }
-            : {})
-        },
+        // Of a host that was given up on before its address was taken out again.
+        carried !== undefined && carried.host !== claim.host && machine.spec.address !== undefined
+          ? unpopulated(machine, metadata)
+          : { metadata },
         preconditions(machine)
       )
     })
@@ -291,7 +289,7 @@ export const make = (kube: KubeClientShape) => {
       const patch: JsonObject =
         leaving === "deleted"
           ? { metadata: { annotations, finalizers: withoutFinalizer(machine, Names.REMOTE_MACHINE_FINALIZER) } }
-          : { metadata: { annotations }, spec: UNPOPULATED }
+          : unpopulated(machine, { annotations })
       return absent(kube.patch(RemoteMachines, machineRef(claimant), patch, preconditions(machine)))
     })
 
@@ -324,7 +322,7 @@ export const make = (kube: KubeClientShape) => {
       if (machine === undefined || machine.metadata.uid !== claimant.uid) return Effect.succeed(machine)
       if (claimOf(machine)?.id !== claim?.id || machine.spec.address === undefined) return Effect.succeed(machine)
       if (isTouchedSince(machine, fence)) return Effect.fail(overtaken(claimant))
-      return absent(kube.patch(RemoteMachines, machineRef(claimant), { spec: UNPOPULATED }, preconditions(machine)))
+      return absent(kube.patch(RemoteMachines, machineRef(claimant), unpopulated(machine), preconditions(machine)))
     })
 
   /** Once a machine is being deleted no leader touches a host for it any more: what is not there now never comes. */

@@ -2,10 +2,12 @@
  * Owns how a RemoteMachine and what surrounds it (owner Machine, Cluster) become one observation for its actor.
  * Pure. Where the objects come from is provider/'s.
  */
+import * as Result from "effect/Result"
 import type { Cluster, Machine } from "../api/ClusterApi.ts"
 import { clusterInfrastructureReady, clusterPaused, machineDataSecretName } from "../api/ClusterApiView.ts"
 import * as Names from "../api/Names.ts"
 import type { RemoteMachine } from "../api/RemoteMachine.ts"
+import { parseLabelSelector } from "../domain/LabelSelector.ts"
 import type { Observed, State, Waiting } from "../domain/Machine.ts"
 import { annotation, claimOf, hasFinalizer, keyOf, runOf } from "./Objects.ts"
 
@@ -55,6 +57,15 @@ const waiting = (machine: RemoteMachine, { owner, cluster }: Surroundings): Read
         on: "Refused",
         reason: "ProvisionJobNotSupported",
         message: "spec.provisionJob is not supported: this provider connects by itself. Remove the field."
+      }
+    ]
+  const selector = parseLabelSelector(annotation(machine, Names.SELECTOR_ANNOTATION) ?? "")
+  if (Result.isFailure(selector) && claimOf(machine) === undefined)
+    return [
+      {
+        on: "Refused",
+        reason: "SelectorInvalid",
+        message: `Annotation ${Names.SELECTOR_ANNOTATION} is no label selector: ${selector.failure}. Write it as for kubectl -l, e.g. "rack=r1,disk in (ssd,nvme)".`
       }
     ]
   if (owner === undefined) return [{ on: "OwnerMachine" }]

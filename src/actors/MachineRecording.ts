@@ -44,6 +44,9 @@ export const statusPatch = (machine: RemoteMachine, state: State, now: string): 
   if (state.halted === undefined) {
     if (before?.phase !== wanted.phase) changes["phase"] = wanted.phase
     if (wanted.host !== undefined && before?.host !== wanted.host) changes["host"] = wanted.host
+    // Of a pool's host it was taken over with the address (Population.ts); on other machines a person sets it.
+    const zone = place === undefined ? undefined : machine.metadata.labels?.[Names.ZONE_LABEL]
+    if (before?.failureDomain !== zone) changes["failureDomain"] = zone ?? null
     if (wanted.bootstrap !== undefined && !sameProgress(before?.bootstrap, wanted.bootstrap))
       changes["bootstrap"] = wanted.bootstrap
     if (wanted.ready === true && before?.ready !== true && place !== undefined) {

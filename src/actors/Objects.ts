@@ -2,11 +2,13 @@
  * Owns how the actors read their objects: claim and run annotations, and the views that Pool.ts chooses by.
  * Pure; the shapes are api's, the meaning domain's.
  */
+import * as Result from "effect/Result"
 import type { KubeObject } from "../api/Kind.ts"
 import * as Names from "../api/Names.ts"
 import type { PooledRemoteMachine } from "../api/PooledRemoteMachine.ts"
 import { HOST_DEFAULTS, type RemoteMachine } from "../api/RemoteMachine.ts"
 import { type Claim, decodeClaim, decodeRun, type RunRecord } from "../domain/Claim.ts"
+import { type LabelSelector, parseLabelSelector } from "../domain/LabelSelector.ts"
 import type { HostView, MachineView } from "../domain/Pool.ts"
 
 /** A host that some machine could not connect to is chosen by nobody for this long, milliseconds. */
@@ -47,12 +49,34 @@ export const endpointOf = (machine: RemoteMachine): string | undefined =>
 const isGone = (machine: RemoteMachine): boolean =>
   machine.metadata.deletionTimestamp !== undefined && (machine.metadata.finalizers ?? []).length === 0
 
-export const machineView = (machine: RemoteMachine): MachineView => ({
+/** Which hosts a person wants for it; none are selected by a text that is no selector, which its actor complains about. */
+const selectorOf = (machine: RemoteMachine): LabelSelector | undefined => {
+  const text = annotation(machine, Names.SELECTOR_ANNOTATION)
+  if (text === undefined || text.trim() === "") return undefined
+  return Result.getOrElse(parseLabelSelector(text), () => ({ text, matches: () => false }))
+}
+
+/** What its machines are spread over the failure domains together with: its deployment, or the control plane. */
+const groupOf = ({ metadata: { labels = {} } }: RemoteMachine): string =>
+  [
+    labels[Names.CLUSTER_NAME_LABEL],
+    labels[Names.CONTROL_PLANE_LABEL] === undefined
+      ? (labels[Names.DEPLOYMENT_NAME_LABEL] ?? labels[Names.SET_NAME_LABEL])
+      : Names.CONTROL_PLANE_LABEL
+  ].join("/")
+
+/** `failureDomain`: what the owner Machine asks for. */
+export const machineView = (machine: RemoteMachine, failureDomain: string | undefined): MachineView => ({
   uid: machine.metadata.uid ?? "",
   key: keyOf(machine),
   claim: claimOf(machine),
   deleting: machine.metadata.deletionTimestamp !== undefined,
-  address: isGone(machine) ? undefined : endpointOf(machine)
+  address: isGone(machine) ? undefined : endpointOf(machine),
+  createdAt: machine.metadata.creationTimestamp ?? "",
+  selector: selectorOf(machine),
+  failureDomain,
+  group: groupOf(machine),
+  adopts: annotation(machine, Names.ADOPT_FOREIGN_ANNOTATION) !== undefined
 })
 
 /** Milliseconds until a suspect host may be chosen again; 0 when it is not suspect. */
@@ -71,13 +95,16 @@ export const hostView = (host: PooledRemoteMachine, now: number): HostView => ({
   address: host.spec.machine.address,
   port: host.spec.machine.port ?? HOST_DEFAULTS.port,
   createdAt: host.metadata.creationTimestamp ?? "",
+  labels: host.metadata.labels ?? {},
+  failureDomain: host.metadata.labels?.[Names.ZONE_LABEL],
   claim: claimOf(host),
   heldBy: heldBy(host),
   deleting: host.metadata.deletionTimestamp !== undefined,
   maintenance: annotation(host, Names.MAINTENANCE_ANNOTATION) !== undefined,
   releaseAsked: annotation(host, Names.RELEASE_ANNOTATION) !== undefined,
   suspect: suspectFor(host, now) > 0,
-  healthy: host.status?.conditions?.some((one) => one.type === REACHABLE && one.status === "True") ?? false
+  healthy: host.status?.conditions?.some((one) => one.type === REACHABLE && one.status === "True") ?? false,
+  unclean: false
 })
 
 /** A claim that can't be read, or k0smotron's reservation without a claim of ours, holds the host all the same. */

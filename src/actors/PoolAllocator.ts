@@ -38,6 +38,10 @@ export interface ClaimedMachine {
   readonly machine: RemoteMachine
 }
 
+export interface Wants {
+  readonly failureDomain: string | undefined
+}
+
 export interface PoolAllocatorShape {
   /** Waits until the machine has its host; `told` hears why it waits, once for each new reason. */
   readonly claim: (
@@ -54,7 +58,8 @@ export interface PoolAllocatorShape {
   /** What the caches show; nothing is given away before `synced`. */
   readonly hostSeen: (host: PooledRemoteMachine) => Effect.Effect<void>
   readonly hostGone: (host: PooledRemoteMachine) => Effect.Effect<void>
-  readonly machineSeen: (machine: RemoteMachine) => Effect.Effect<void>
+  /** `wants`: what its owner Machine asks for; absent: what it asked for the last time. */
+  readonly machineSeen: (machine: RemoteMachine, wants?: Wants) => Effect.Effect<void>
   readonly machineGone: (machine: RemoteMachine) => Effect.Effect<void>
   readonly synced: Effect.Effect<void>
   /** For inspection and tests. */
@@ -212,13 +217,14 @@ const make = Effect.gen(function* () {
       return dispatch({ _tag: "HostGone", key: keyOf(host) })
     })
 
-  const machineSeen = (machine: RemoteMachine): Effect.Effect<void> =>
+  const machineSeen = (machine: RemoteMachine, wants?: Wants): Effect.Effect<void> =>
     Effect.gen(function* () {
       const uid = machine.metadata.uid ?? ""
       if (isOlder(machine, machines.get(uid))) return
-      const before = Option.getOrUndefined(HashMap.get(state.machines, uid))?.claim
+      const known = Option.getOrUndefined(HashMap.get(state.machines, uid))
+      const before = known?.claim
       machines.set(uid, machine)
-      const view = machineView(machine)
+      const view = machineView(machine, (wants ?? known)?.failureDomain)
       yield* dispatch({ _tag: "MachineSeen", machine: view })
       if (before !== undefined && before.host !== "" && before.id !== view.claim?.id)
         yield* status.look(`${machine.metadata.namespace ?? ""}/${before.host}`)

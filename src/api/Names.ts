@@ -14,6 +14,9 @@ export const API_VERSION = "v1beta1"
 export const CLUSTER_NAME_LABEL = "cluster.x-k8s.io/cluster-name"
 /** On control-plane Machines; only its presence counts. */
 export const CONTROL_PLANE_LABEL = "cluster.x-k8s.io/control-plane"
+/** On the Machines of a MachineDeployment, and on what is cloned for them. */
+export const DEPLOYMENT_NAME_LABEL = "cluster.x-k8s.io/deployment-name"
+export const SET_NAME_LABEL = "cluster.x-k8s.io/set-name"
 export const WATCH_FILTER_LABEL = "cluster.x-k8s.io/watch-filter"
 export const PROVIDER_LABEL = "cluster.x-k8s.io/provider"
 /** On a CRD, or on one object: `clusterctl move` takes it along though no Cluster owns it. */
@@ -68,6 +71,10 @@ export const SECRET_FORMAT_KEY = "format"
 export const kubeconfigSecretName = (cluster: string): string => `${cluster}-kubeconfig`
 export const certificateSecretName = (cluster: string, purpose: "ca" | "sa" | "proxy" | "etcd"): string =>
   `${cluster}-${purpose}`
+
+/** On hosts, Nodes and what stands for them: which failure domain it is in. */
+export const ZONE_LABEL = "topology.kubernetes.io/zone"
+export const REGION_LABEL = "topology.kubernetes.io/region"
 
 /** The file every bootstrap must end by creating (CAPI's bootstrap contract). Same as hosts/Protocol's SENTINEL. */
 export const BOOTSTRAP_SENTINEL = "/run/cluster-api/bootstrap-success.complete"

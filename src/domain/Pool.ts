@@ -1,12 +1,17 @@
 /**
- * Owns which host goes to which machine (DESIGN, "Claims"): the view of hosts and machines, the queue of those who
- * wait, and the choice. Pure; the writes that make a choice durable are the PoolAllocator actor's. Absence is never
- * evidence here: a host that carries a claim is held until that claim is taken from it.
+ * Owns who is served when hosts are given to machines (DESIGN, "Claims"): the view of hosts and machines, and the queue
+ * of those who wait, the oldest machine first. Pure. Which host it is, is PoolChoice.ts's; the writes that make a choice
+ * durable are the PoolAllocator actor's. Absence is never evidence here: a host that carries a claim is held until that
+ * claim is taken from it.
  */
 import * as HashMap from "effect/HashMap"
 import * as Option from "effect/Option"
 import type { Claim } from "./Claim.ts"
+import type { LabelSelector } from "./LabelSelector.ts"
+import { choose, kindOf, machineOf, promiseOf } from "./PoolChoice.ts"
 import * as index from "./PoolIndex.ts"
+
+export { type Choice, choose, claimants, isOrphan, unavailable, whyWaiting } from "./PoolChoice.ts"
 
 /** A PooledRemoteMachine, as far as choosing goes. */
 export interface HostView {
@@ -18,6 +23,9 @@ export interface HostView {
   readonly address: string
   readonly port: number
   readonly createdAt: string
+  readonly labels: Readonly<Record<string, string>>
+  /** Its label `topology.kubernetes.io/zone`. */
+  readonly failureDomain: string | undefined
   readonly claim: Claim | undefined
   /** Held without a claim of ours: an annotation that can't be read, or k0smotron's `status.reserved`. */
   readonly heldBy: string | undefined
@@ -29,6 +37,8 @@ export interface HostView {
   readonly suspect: boolean
   /** Somebody connected lately. */
   readonly healthy: boolean
+  /** Its own record names a tenant that no object knows of, or says quarantined. */
+  readonly unclean: boolean
 }
 
 /** A RemoteMachine, as far as choosing goes. */
@@ -40,6 +50,16 @@ export interface MachineView {
   readonly deleting: boolean
   /** `address:port` from its spec: its own, or its host's once populated. */
   readonly address: string | undefined
+  /** RFC 3339. */
+  readonly createdAt: string
+  /** Only hosts with such labels. */
+  readonly selector: LabelSelector | undefined
+  /** Of the owner Machine: only hosts in it. */
+  readonly failureDomain: string | undefined
+  /** Machines of one group (a MachineDeployment, a control plane) are spread over the failure domains. */
+  readonly group: string
+  /** A person allowed it to take over what it finds on a host. */
+  readonly adopts: boolean
 }
 
 export interface Request {
@@ -64,7 +84,7 @@ export interface State {
   readonly hosts: HashMap.HashMap<string, HostView>
   readonly machines: HashMap.HashMap<string, MachineView>
   readonly index: index.PoolIndex
-  /** In the order they asked, by uid. */
+  /** The oldest machine first; of two of one age, who asked first. */
   readonly waiting: ReadonlyArray<Request>
   /** By the machine's uid. */
   readonly grants: HashMap.HashMap<string, Grant>
@@ -105,7 +125,9 @@ export const transition = (state: State, event: Event): State => {
         hosts: HashMap.set(state.hosts, host.key, host),
         index: index.host(state.index, before, host)
       }
-      return assign(next, poolKey(host.namespace, host.pool))
+      // Its former address may have kept another host, of any pool, out.
+      const moved = before !== undefined && index.addressOf(before) !== index.addressOf(host)
+      return assign(next, moved ? undefined : poolKey(host.namespace, host.pool))
     }
     case "HostGone": {
       const before = Option.getOrUndefined(HashMap.get(state.hosts, event.key))
@@ -116,7 +138,7 @@ export const transition = (state: State, event: Event): State => {
         index: index.host(state.index, before, undefined)
       }
       // Its address may have kept another host of this address out.
-      return assignAll(next)
+      return assign(next)
     }
     case "MachineSeen": {
       const { machine } = event
@@ -126,12 +148,12 @@ export const transition = (state: State, event: Event): State => {
         machines: HashMap.set(state.machines, machine.uid, machine),
         index: index.machine(state.index, before, machine)
       }
-      return frees(before, machine) ? assignAll(next) : next
+      return frees(before, machine) ? assign(next) : asksAnew(before, machine) ? assignOne(next, machine.uid) : next
     }
     case "MachineGone": {
       const before = Option.getOrUndefined(HashMap.get(state.machines, event.uid))
       if (before === undefined) return state
-      return assignAll({
+      return assign({
         ...state,
         machines: HashMap.remove(state.machines, event.uid),
         index: index.machine(state.index, before, undefined),
@@ -141,7 +163,7 @@ export const transition = (state: State, event: Event): State => {
     case "Asked": {
       const known =
         state.waiting.some((one) => one.uid === event.request.uid) || HashMap.has(state.grants, event.request.uid)
-      return known ? state : grant({ ...state, waiting: [...state.waiting, event.request] }, event.request)
+      return known ? state : grant(enqueue(state, event.request), event.request)
     }
     case "Withdrawn":
       return { ...state, waiting: state.waiting.filter((one) => one.uid !== event.uid) }
@@ -150,7 +172,7 @@ export const transition = (state: State, event: Event): State => {
       const waiting = state.waiting.filter((one) => one.uid !== event.uid)
       if (ended === undefined) return waiting.length === state.waiting.length ? state : { ...state, waiting }
       const promised = HashMap.remove(state.promised, promiseOf(state, ended.request, ended.claim))
-      return assignAll({ ...state, waiting, grants: HashMap.remove(state.grants, event.uid), promised })
+      return assign({ ...state, waiting, grants: HashMap.remove(state.grants, event.uid), promised })
     }
     case "GrantEnded": {
       const ended = Option.getOrUndefined(HashMap.get(state.grants, event.uid))
@@ -159,8 +181,8 @@ export const transition = (state: State, event: Event): State => {
       const { request, claim } = ended
       const promised = HashMap.remove(state.promised, promiseOf(state, request, claim))
       if (event.granted) return { ...state, grants, promised }
-      // It lost a race: first in line again.
-      const next = { ...state, grants, promised, waiting: [request, ...state.waiting] }
+      // It lost a race: it waits in its old place.
+      const next = enqueue({ ...state, grants, promised }, request)
       return request.pool === undefined ? grant(next, request) : assign(next, poolKey(request.namespace, request.pool))
     }
   }
@@ -172,18 +194,42 @@ const poolKey = (namespace: string, pool: string): string => `${namespace}/${poo
 const frees = (before: MachineView | undefined, after: MachineView): boolean =>
   before !== undefined && (before.claim?.id !== after.claim?.id || before.address !== after.address)
 
-const assignAll = (state: State): State => state.waiting.reduce((next, request) => grant(next, request), state)
+/** It asks for something else than before. */
+const asksAnew = (before: MachineView | undefined, after: MachineView): boolean =>
+  before?.selector?.text !== after.selector?.text ||
+  before?.failureDomain !== after.failureDomain ||
+  before?.adopts !== after.adopts
 
-/** Gives free hosts of one pool to those who wait for it, in order, until there is none. */
-const assign = (state: State, pool: string): State => {
+/** After those that are as old or older. */
+const enqueue = (state: State, request: Request): State => {
+  const age = (one: Request) => machineOf(state, one.uid)?.createdAt ?? ""
+  const mine = age(request)
+  let at = state.waiting.length
+  for (let before = state.waiting[at - 1]; before !== undefined && age(before) > mine; before = state.waiting[at - 1])
+    at -= 1
+  return { ...state, waiting: [...state.waiting.slice(0, at), request, ...state.waiting.slice(at)] }
+}
+
+/** Gives free hosts (of one pool; else of all) to those who wait, in order. */
+const assign = (state: State, pool?: string): State => {
   let next = state
+  const without = new Set<string>()
   for (const request of state.waiting) {
-    if (request.pool === undefined || poolKey(request.namespace, request.pool) !== pool) continue
+    if (pool !== undefined && (request.pool === undefined || poolKey(request.namespace, request.pool) !== pool))
+      continue
+    const kind = kindOf(next, request)
+    // A thousand machines that wait for the same must not search the pool a thousand times.
+    if (kind !== undefined && without.has(kind)) continue
     const after = grant(next, request)
-    if (after === next) return next
+    if (after === next && kind !== undefined) without.add(kind)
     next = after
   }
   return next
+}
+
+const assignOne = (state: State, uid: string): State => {
+  const request = state.waiting.find((one) => one.uid === uid)
+  return request === undefined ? state : grant(state, request)
 }
 
 const grant = (state: State, request: Request): State => {
@@ -195,122 +241,8 @@ const grant = (state: State, request: Request): State => {
     grants: HashMap.set(state.grants, request.uid, {
       request,
       claim: choice.claim,
-      replaces: Option.getOrUndefined(HashMap.get(state.machines, request.uid))?.claim?.id
+      replaces: machineOf(state, request.uid)?.claim?.id
     }),
     promised: HashMap.set(state.promised, promiseOf(state, request, choice.claim), request.uid)
   }
 }
-
-// ---------------------------------------------------------------------------------------------------- choice
-
-export type Choice =
-  | { readonly _tag: "Host"; readonly claim: Claim }
-  | { readonly _tag: "None"; readonly reason: string; readonly message: string }
-
-/** Healthy before unknown, never one that is held, suspect, in maintenance, refused or leaving; then by name. */
-export const choose = (state: State, request: Request): Choice => {
-  const machine = Option.getOrUndefined(HashMap.get(state.machines, request.uid))
-  const fresh = (host: string): Claim => ({ id: request.claimId, host, machine: request.key, uid: request.uid })
-  if (request.pool === undefined) return ownAddress(state, request, machine, fresh)
-  const intended = machine?.claim
-  if (intended !== undefined && intended.host !== "") {
-    const host = Option.getOrUndefined(HashMap.get(state.hosts, `${request.namespace}/${intended.host}`))
-    // Already ours, or still free: the same claim is completed (crash-point table, rows "intent" and "claim").
-    if (host?.claim?.id === intended.id || (host !== undefined && unavailable(state, host, request.uid) === undefined))
-      return { _tag: "Host", claim: { ...intended, uid: request.uid } }
-  }
-  const members = index.members(state.index, request.namespace, request.pool)
-  let best: HostView | undefined
-  for (const key of members) {
-    const host = Option.getOrUndefined(HashMap.get(state.hosts, key))
-    if (host === undefined || unavailable(state, host, request.uid) !== undefined) continue
-    if (best === undefined || before(host, best)) best = host
-  }
-  return best === undefined ? { _tag: "None", ...whyNone(state, request) } : { _tag: "Host", claim: fresh(best.name) }
-}
-
-const before = (a: HostView, b: HostView): boolean => (a.healthy === b.healthy ? a.name < b.name : a.healthy)
-
-/** Why this host can't be claimed by that machine now; undefined when it can. */
-export const unavailable = (state: State, host: HostView, uid: string): string | undefined => {
-  if (host.claim?.quarantined !== undefined) return "quarantined"
-  if (host.claim !== undefined || host.heldBy !== undefined) return "reserved"
-  if (host.deleting) return "being deleted"
-  if (host.maintenance) return "in maintenance"
-  if (host.suspect) return "unreachable"
-  if (index.intendedByOther(state.index, host.key, uid)) return "reserved"
-  if (promisedToOther(state, host.key, uid)) return "reserved"
-  if (index.addressTaken(state.index, state.hosts, host)) return "refused: its address belongs to another object"
-  return undefined
-}
-
-const promisedToOther = (state: State, what: string, uid: string): boolean => {
-  const holder = Option.getOrUndefined(HashMap.get(state.promised, what))
-  return holder !== undefined && holder !== uid
-}
-
-/** What a grant takes from everybody else while its writes are under way. */
-const promiseOf = (state: State, request: Request, claim: Claim): string => {
-  if (claim.host !== "") return `${request.namespace}/${claim.host}`
-  const machine = Option.getOrUndefined(HashMap.get(state.machines, request.uid))
-  return `@${machine?.address ?? request.uid}`
-}
-
-const ownAddress = (
-  state: State,
-  request: Request,
-  machine: MachineView | undefined,
-  fresh: (host: string) => Claim
-): Choice => {
-  const holder =
-    index.addressHolder(state.index, state.hosts, machine) ??
-    (promisedToOther(state, `@${machine?.address ?? request.uid}`, request.uid) ? "another RemoteMachine" : undefined)
-  return holder === undefined
-    ? { _tag: "Host", claim: machine?.claim ?? fresh("") }
-    : {
-        _tag: "None",
-        reason: "AddressInUse",
-        message:
-          `The address ${machine?.address ?? ""} of ${request.key} already belongs to ${holder}. ` +
-          "One host serves one machine: change spec.address, or delete the other object."
-      }
-}
-
-const whyNone = (state: State, request: Request): { readonly reason: string; readonly message: string } => {
-  const counts = new Map<string, number>()
-  let total = 0
-  for (const key of index.members(state.index, request.namespace, request.pool ?? "")) {
-    const host = Option.getOrUndefined(HashMap.get(state.hosts, key))
-    if (host === undefined) continue
-    total += 1
-    const why = unavailable(state, host, request.uid) ?? "free"
-    counts.set(why, (counts.get(why) ?? 0) + 1)
-  }
-  if (total === 0)
-    return {
-      reason: "PoolEmpty",
-      message:
-        `No PooledRemoteMachine in namespace ${request.namespace} has pool ${JSON.stringify(request.pool)}. ` +
-        "Create one, or correct spec.pool."
-    }
-  const parts = [...counts].sort(([a], [b]) => (a < b ? -1 : 1)).map(([why, count]) => `${count} ${why}`)
-  return {
-    reason: "NoFreeHost",
-    message: `None of the ${total} hosts of pool ${JSON.stringify(request.pool)} is free: ${parts.join(", ")}. Add a PooledRemoteMachine or free one.`
-  }
-}
-
-/** What a waiting machine is told; undefined when it does not wait here. */
-export const whyWaiting = (
-  state: State,
-  uid: string
-): { readonly reason: string; readonly message: string } | undefined => {
-  const request = state.waiting.find((one) => one.uid === uid)
-  if (request === undefined) return undefined
-  const choice = choose(state, request)
-  return choice._tag === "None" ? choice : undefined
-}
-
-/** A claim on a host that no machine carries: held, until its machine appears or a person frees it. */
-export const isOrphan = (state: State, host: HostView): boolean =>
-  host.claim !== undefined && host.claim.quarantined === undefined && !index.carried(state.index, host.claim)

@@ -21,6 +21,8 @@ export interface PoolIndex {
   readonly machineAddresses: Sets
   /** `claim id\nmachine key` of machines that carry a claim. */
   readonly claims: HashSet.HashSet<string>
+  /** `namespace/group` -> uids of machines. */
+  readonly groups: Sets
 }
 
 export const empty: PoolIndex = {
@@ -28,7 +30,8 @@ export const empty: PoolIndex = {
   intents: HashMap.empty(),
   hostAddresses: HashMap.empty(),
   machineAddresses: HashMap.empty(),
-  claims: HashSet.empty()
+  claims: HashSet.empty(),
+  groups: HashMap.empty()
 }
 
 const setOf = (sets: Sets, key: string): HashSet.HashSet<string> =>
@@ -57,9 +60,10 @@ export const host = (index: PoolIndex, before: HostView | undefined, after: Host
   return { ...index, pools, hostAddresses }
 }
 
-const namespaceOf = (key: string): string => key.slice(0, key.indexOf("/"))
+export const namespaceOf = (key: string): string => key.slice(0, key.indexOf("/"))
 const holder = (machine: MachineView): string =>
   `${machine.uid}\n${machine.key}\n${machine.claim?.host ?? ""}\n${machine.claim?.id ?? ""}`
+const groupKey = (machine: MachineView): string => `${namespaceOf(machine.key)}/${machine.group}`
 const carrier = (claim: Claim): string => `${claim.id}\n${claim.machine}`
 
 export const machine = (
@@ -67,7 +71,9 @@ export const machine = (
   before: MachineView | undefined,
   after: MachineView | undefined
 ): PoolIndex => {
-  let { intents, machineAddresses, claims } = index
+  let { intents, machineAddresses, claims, groups } = index
+  if (before !== undefined) groups = remove(groups, groupKey(before), before.uid)
+  if (after !== undefined) groups = add(groups, groupKey(after), after.uid)
   if (before?.claim !== undefined) {
     intents = remove(intents, `${namespaceOf(before.key)}/${before.claim.host}`, before.uid)
     claims = HashSet.remove(claims, carrier({ ...before.claim, machine: before.key }))
@@ -78,11 +84,16 @@ export const machine = (
     claims = HashSet.add(claims, carrier({ ...after.claim, machine: after.key }))
   }
   if (after?.address !== undefined) machineAddresses = add(machineAddresses, after.address, holder(after))
-  return { ...index, intents, machineAddresses, claims }
+  return { ...index, intents, machineAddresses, claims, groups }
 }
 
 export const members = (index: PoolIndex, namespace: string, pool: string): Iterable<string> =>
   setOf(index.pools, `${namespace}/${pool}`)
+
+export const group = (index: PoolIndex, machine: MachineView): Iterable<string> =>
+  setOf(index.groups, groupKey(machine))
+
+export const intending = (index: PoolIndex, hostKey: string): Iterable<string> => setOf(index.intents, hostKey)
 
 /** Some other machine's claim names this host: a crash may have cut it short, and it will be completed. */
 export const intendedByOther = (index: PoolIndex, hostKey: string, uid: string): boolean => {

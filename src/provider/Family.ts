@@ -24,7 +24,7 @@ export interface FamilyOptions<A extends KubeObject, Item, R> {
   /** News of an object for its actor; `undefined`: it is gone. */
   readonly sighting: (object: A | undefined) => Item
   readonly life: (object: A, mailbox: Mailbox<Item>) => Effect.Effect<void, never, R>
-  /** Told before the actor is: for others who watch the same kind. */
+  /** Told before the actor is, also when only its surroundings changed: for others who watch the same kind. */
   readonly seen?: (object: A) => Effect.Effect<void>
   readonly gone?: (object: A) => Effect.Effect<void>
 }
@@ -75,7 +75,7 @@ export const make = <A extends KubeObject, Item, R>(
       Effect.flatMap(reflector.byIndex(index, `${around.metadata.namespace ?? ""}/${around.metadata.name}`), (found) =>
         Effect.forEach(
           found.filter((object) => living.has(uidOf(object))),
-          (object) => registry.observe(uidOf(object), options.sighting(object)),
+          seen,
           { discard: true }
         )
       )

@@ -17,11 +17,17 @@ export interface Inspection {
   readonly entered?: (machine: string, state: Machine.State) => void
 }
 
+const nonEmpty = (text: string | undefined): string | undefined => (text === "" ? undefined : text)
+
 /** Runs until the scope closes; returns when the watches have synced and every machine has its actor. */
 export const run = Effect.fnUntraced(function* (core: Core, { entered }: Inspection) {
   const allocator = yield* PoolAllocator
   const hosts = yield* Reflector.make(PooledRemoteMachines, listOptions(yield* ProviderOptions))
   const around = Family.surroundings(core)
+  const seen = (machine: RemoteMachine) =>
+    Effect.flatMap(around(machine), ({ owner }) =>
+      allocator.machineSeen(machine, { failureDomain: nonEmpty(owner?.spec?.failureDomain) })
+    )
   const machines = yield* Family.make(core, {
     kind: RemoteMachines,
     sighting: (machine): MachineActor.Sighting | Machine.Event => ({ machine }),
@@ -31,12 +37,12 @@ export const run = Effect.fnUntraced(function* (core: Core, { entered }: Inspect
         entered === undefined ? {} : { entered: (state: Machine.State) => entered(`${namespace}/${name}`, state) }
       return MachineActor.life({ namespace, name, uid, around, ...told }, mailbox)
     },
-    seen: allocator.machineSeen,
+    seen,
     gone: allocator.machineGone
   })
   yield* Effect.all([hosts.synced, machines.reflector.synced, core.synced], { discard: true })
   // All machines before any host: a host is only free when no machine means to have it.
-  yield* Effect.forEach(yield* machines.reflector.list(), allocator.machineSeen, { discard: true })
+  yield* Effect.forEach(yield* machines.reflector.list(), seen, { discard: true })
   yield* Effect.forEach(yield* hosts.list(), allocator.hostSeen, { discard: true })
   yield* allocator.synced
   yield* Family.follow(hosts, allocator.hostSeen, allocator.hostGone)

@@ -84,6 +84,10 @@ export interface MachineInput {
   readonly spec?: JsonObject
   readonly data?: string
   readonly cluster?: string
+  readonly labels?: Readonly<Record<string, string>>
+  readonly annotations?: Readonly<Record<string, string>>
+  /** That the Machine asks for. */
+  readonly failureDomain?: string
 }
 
 /** Machine with bootstrap data, and its RemoteMachine owned by it. */
@@ -99,6 +103,7 @@ export const createMachine = Effect.fnUntraced(function* (kube: KubeClientShape,
     metadata: meta(input.name, { labels }),
     spec: {
       clusterName: cluster,
+      ...(input.failureDomain === undefined ? {} : { failureDomain: input.failureDomain }),
       bootstrap: {
         dataSecretName: `${input.name}-bootstrap`,
         configRef: { apiGroup: "bootstrap.cluster.x-k8s.io", kind: "K0sWorkerConfig", name: input.name }
@@ -107,7 +112,8 @@ export const createMachine = Effect.fnUntraced(function* (kube: KubeClientShape,
   })
   return yield* kube.create(RemoteMachines, {
     metadata: meta(input.name, {
-      labels,
+      labels: { ...labels, ...input.labels },
+      ...(input.annotations === undefined ? {} : { annotations: { ...input.annotations } }),
       ownerReferences: [
         {
           apiVersion: "cluster.x-k8s.io/v1beta2",

@@ -20,6 +20,20 @@ interface ModelHost {
   claim: Claim | undefined
 }
 
+const machineView = (name: string, more: Partial<Pool.MachineView> = {}): Pool.MachineView => ({
+  uid: name,
+  key: `${NAMESPACE}/${name}`,
+  claim: undefined,
+  deleting: false,
+  address: undefined,
+  createdAt: "1970-01-01T00:00:00Z",
+  selector: undefined,
+  failureDomain: undefined,
+  group: "",
+  adopts: false,
+  ...more
+})
+
 /** The world as the API server would have it: what is written, by whom a grant is under way. */
 class Model {
   readonly hosts = new Map<string, ModelHost>()
@@ -36,13 +50,16 @@ class Model {
       address,
       port: 22,
       createdAt: "1970-01-01T00:00:00Z",
+      labels: {},
+      failureDomain: undefined,
       claim,
       heldBy: undefined,
       deleting: blocked === "deleting",
       maintenance: blocked === "maintenance",
       releaseAsked: false,
       suspect: blocked === "suspect",
-      healthy: false
+      healthy: false,
+      unclean: false
     }
   }
 
@@ -68,7 +85,7 @@ class Model {
         ? { _tag: "MachineGone", uid: name }
         : {
             _tag: "MachineSeen",
-            machine: { uid: name, key: `${NAMESPACE}/${name}`, claim: machine.claim, deleting: false, address }
+            machine: machineView(name, { claim: machine.claim, address })
           }
     )
   }

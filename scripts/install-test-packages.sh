@@ -1,9 +1,10 @@
 #!/bin/sh
-# Installs what the live suites start besides Node: sshd, sudo, systemd, etcd and their tools. Debian or Ubuntu, as root;
+# Installs what the live suites start besides Node: sshd, sudo, systemd, etcd, cloud-init, Ignition and their tools. Debian
+# or Ubuntu, as root;
 # does nothing when everything is there. Starts no service.
 set -eu
 
-PACKAGES="openssh-server openssh-client sudo iproute2 util-linux procps systemd dbus libpam-systemd busybox-static curl openssl ca-certificates etcd-server"
+PACKAGES="openssh-server openssh-client sudo iproute2 util-linux procps systemd dbus libpam-systemd busybox-static curl openssl ca-certificates etcd-server cloud-init ignition"
 
 say() { echo "install-test-packages: $*" >&2; }
 
@@ -30,6 +31,13 @@ if [ ! -e "$policy" ]; then
   chmod 755 "$policy"
   trap 'rm -f "$policy"' EXIT
 fi
+# cloud-init would set this machine up at its next boot: here it only reads what the suites give it.
+case "$missing " in
+  *" cloud-init "*)
+    mkdir -p /etc/cloud
+    echo "by Machinist's scripts/install-test-packages.sh" >/etc/cloud/cloud-init.disabled
+    ;;
+esac
 export DEBIAN_FRONTEND=noninteractive
 say "installing$missing"
 # The lists may be fresh enough; if not, update them and try again.

@@ -72,7 +72,7 @@ export const make = (services: Services) => {
     const result = renderer.render(config, inputs, token)
     return Result.isSuccess(result)
       ? Effect.succeed(result.success)
-      : Effect.fail(Sources.inputFailure("InvalidConfig", result.failure.message))
+      : Effect.fail(Sources.inputFailure(result.failure.reason ?? Sources.INVALID, result.failure.message))
   }
 
   /** Reads everything and renders it once for nothing, so that no token is minted for a config that can't be rendered. */

@@ -7,16 +7,13 @@ import { groupOf } from "../api/ClusterApiView.ts"
 import { type Secret, secretBytes, secretData, secretText } from "../api/Core.ts"
 import { apiVersionOf, type OwnerReference } from "../api/Kind.ts"
 import * as Names from "../api/Names.ts"
+import type { Rendered } from "../domain/BootstrapData.ts"
+import { ignitionContents } from "../domain/bootstrap/Ignition.ts"
 import { isMultipart, parseMultipart } from "../domain/bootstrap/Multipart.ts"
 import { parseCloudConfig } from "../domain/CloudConfig.ts"
 import { type BootstrapToken, decodeJoinToken } from "../domain/JoinToken.ts"
 import type { JsonObject } from "../kube/KubeClient.ts"
 import type { BootstrapConfig } from "./BootstrapRenderers.ts"
-
-export interface Rendered {
-  readonly value: Uint8Array
-  readonly format: "cloud-config" | "ignition"
-}
 
 /** `adoptable`: it names this config as its owner, by a uid of another cluster or of before a backup was restored. */
 export type Ownership = "own" | "adoptable" | "foreign"
@@ -82,6 +79,17 @@ const readable = (value: Uint8Array): ReadonlyArray<Uint8Array> => {
   return Result.isFailure(parts) ? [] : parts.success.map((part) => new TextEncoder().encode(part.body))
 }
 
+interface Written {
+  readonly path: string
+  readonly content: Uint8Array
+}
+
+const writtenFiles = (value: Uint8Array, format: string | undefined): ReadonlyArray<Written> => {
+  if (format === "ignition") return [...ignitionContents(value)].map(([path, content]) => ({ path, content }))
+  if (format !== undefined && format !== "cloud-config") return []
+  return readable(value).flatMap((part) => Result.getOrUndefined(parseCloudConfig(part))?.files ?? [])
+}
+
 /**
  * The token in the data, ours or k0smotron's: whatever file holds a join token. Undefined when there is none to be read;
  * then the label in the workload cluster is the only trace.
@@ -89,15 +97,11 @@ const readable = (value: Uint8Array): ReadonlyArray<Uint8Array> => {
 export const tokenInData = (secret: Secret | undefined): BootstrapToken | undefined => {
   const value = secret === undefined ? undefined : secretBytes(secret, Names.SECRET_VALUE_KEY)
   const format = secret === undefined ? undefined : secretText(secret, Names.SECRET_FORMAT_KEY)
-  if (value === undefined || (format !== undefined && format !== "cloud-config")) return undefined
-  for (const part of readable(value)) {
-    const parsed = parseCloudConfig(part)
-    if (Result.isFailure(parsed)) continue
-    for (const file of parsed.success.files) {
-      if (!/[./]token$/.test(file.path)) continue
-      const join = decodeJoinToken(new TextDecoder().decode(file.content).trim())
-      if (Result.isSuccess(join)) return join.success.token
-    }
+  if (value === undefined) return undefined
+  for (const file of writtenFiles(value, format)) {
+    if (!/[./]token$/.test(file.path)) continue
+    const join = decodeJoinToken(new TextDecoder().decode(file.content).trim())
+    if (Result.isSuccess(join)) return join.success.token
   }
   return undefined
 }

@@ -10,10 +10,10 @@ import {
   K0sWorkerConfigs
 } from "../api/K0sConfigs.ts"
 import type { Kind } from "../api/Kind.ts"
+import { bootstrapData, type Rendered } from "../domain/BootstrapData.ts"
 import { workerBootstrap } from "../domain/BootstrapScript.ts"
 import type { FileInput } from "../domain/bootstrap/CommonInput.ts"
 import type { Ingress } from "../domain/bootstrap/Ingress.ts"
-import { renderCloudConfig } from "../domain/CloudConfig.ts"
 import {
   type BootstrapToken,
   controllerTokenSecret,
@@ -21,7 +21,6 @@ import {
   type TokenSecret,
   workerTokenSecret
 } from "../domain/JoinToken.ts"
-import type { Rendered } from "./BootstrapDataSecret.ts"
 
 export type BootstrapConfig = K0sWorkerConfig | K0sControllerConfig
 export type BootstrapKind = "K0sWorkerConfig" | "K0sControllerConfig"
@@ -37,7 +36,8 @@ export interface Inputs {
   readonly server: string
   readonly files: ReadonlyArray<FileInput>
   readonly ingress: Ingress | undefined
-  readonly customUserData: string | undefined
+  /** As it was given; gzip is fine. */
+  readonly customUserData: Uint8Array | undefined
 }
 
 export interface Refusal {
@@ -54,7 +54,7 @@ export interface Renderer {
     config: BootstrapConfig,
     inputs: Inputs,
     token: BootstrapToken
-  ) => Result.Result<Rendered, { readonly message: string }>
+  ) => Result.Result<Rendered, { readonly reason?: string; readonly message: string }>
 }
 
 export const NOT_SUPPORTED_YET = "NotSupportedYet"
@@ -65,8 +65,7 @@ const notYet = (what: string, instead: string): Refusal => ({
 
 const worker: Renderer = {
   kind: K0sWorkerConfigs,
-  refusal: (config) =>
-    config.spec?.ignition === undefined ? undefined : notYet("spec.ignition", "remove it to get cloud-config"),
+  refusal: () => undefined,
   tokenSecret: workerTokenSecret,
   render: (config, inputs, token) => {
     const { spec } = config
@@ -85,10 +84,9 @@ const worker: Renderer = {
       workingDir: spec?.workingDir,
       ingress: inputs.ingress
     })
-    return Result.map(payload, (done) => ({
-      value: renderCloudConfig(done, inputs.customUserData),
-      format: "cloud-config" as const
-    }))
+    return Result.flatMap(payload, (done) =>
+      bootstrapData(done, { customUserData: inputs.customUserData, ignition: spec?.ignition })
+    )
   }
 }
 

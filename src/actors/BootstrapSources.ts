@@ -32,7 +32,7 @@ import { keyOf } from "./Objects.ts"
 /** One conversation with a workload cluster may take this long, milliseconds. */
 export const WORKLOAD_TIMEOUT_MILLIS = 30_000
 
-const INVALID = "InvalidConfig"
+export const INVALID = "InvalidConfig"
 const TLS_CERT = "tls.crt"
 const TLS_KEY = "tls.key"
 
@@ -291,12 +291,11 @@ const filesOf = (kube: KubeClientShape, config: BootstrapConfig): Effect.Effect<
 const customUserDataOf = (
   kube: KubeClientShape,
   config: BootstrapConfig
-): Effect.Effect<string | undefined, Failure> => {
+): Effect.Effect<Uint8Array | undefined, Failure> => {
   const source = config.spec?.customUserDataRef
-  if (source === undefined) return Effect.succeed(undefined)
-  return Effect.map(contentFrom(kube, config.metadata.namespace ?? "", "spec.customUserDataRef", source), (bytes) =>
-    new TextDecoder().decode(bytes)
-  )
+  return source === undefined
+    ? Effect.succeed(undefined)
+    : contentFrom(kube, config.metadata.namespace ?? "", "spec.customUserDataRef", source)
 }
 
 const versionOf = (config: BootstrapConfig, owner: Machine): Effect.Effect<string | undefined, Failure> => {

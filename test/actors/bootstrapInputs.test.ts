@@ -2,6 +2,7 @@
  * Holds what each wrong or missing input of a K0sWorkerConfig is told as: one condition reason, a message that names the
  * object and the remedy and never a secret, one Event, and no token minted; mended, it goes on.
  */
+import { randomBytes } from "node:crypto"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { Machines } from "../../src/api/ClusterApi.ts"
@@ -43,10 +44,10 @@ const fileFrom = (contentFrom: JsonObject): JsonObject => ({ files: [{ path: "/e
 
 const cases: ReadonlyArray<Case> = [
   {
-    name: "ignition",
-    spec: { ignition: { variant: "fcos", version: "1.5.0" } },
-    reason: "NotSupportedYet",
-    says: /spec\.ignition/,
+    name: "a version that Ignition's variant never had",
+    spec: { ignition: { variant: "fcos", version: "9.9.9" } },
+    reason: "InvalidConfig",
+    says: /spec\.ignition\.version of fcos must be one of 1\.0\.0/,
     mend: respec({ ignition: null })
   },
   {
@@ -103,6 +104,22 @@ const cases: ReadonlyArray<Case> = [
     reason: "ContentNotFound",
     says: /spec\.customUserDataRef: Secret default\/mine/,
     mend: put("mine", { x: "runcmd: [true]" })
+  },
+  {
+    name: "custom user data that cloud-init would leave out",
+    before: put("mine", { x: "runcmd: [hush-hush" }),
+    spec: { customUserDataRef: { secretRef: { name: "mine", key: "x" } } },
+    reason: "InvalidConfig",
+    says: /spec\.customUserDataRef: the data is not valid YAML/,
+    mend: change("mine", { x: "runcmd: [true]" })
+  },
+  {
+    name: "more than a Secret can carry",
+    before: put("big", { x: randomBytes(600 * 1024).toString("latin1") }),
+    spec: fileFrom({ secretRef: { name: "big", key: "x" } }),
+    reason: "BootstrapDataTooLarge",
+    says: /\/etc\/x is \d+ KiB.*A Secret holds 1024 KiB/,
+    mend: change("big", { x: "small" })
   },
   {
     name: "the Machine's version is none",

@@ -16,9 +16,11 @@ import {
 } from "node:fs"
 import { tmpdir } from "node:os"
 import { dirname, join } from "node:path"
+import { parse } from "yaml"
+import { type Payload, renderCloudConfig } from "../../src/domain/CloudConfig.ts"
 
 const TOOLS =
-  "sh cat mkdir rm rmdir mv cp chmod grep head tr sleep touch ln mktemp readlink uname timeout sed env dirname true false test printf ls"
+  "sh cat mkdir rm rmdir mv cp chmod grep head tr sleep touch ln mktemp readlink uname timeout sed env dirname date true false test printf ls"
 
 export interface Outcome {
   readonly code: number
@@ -35,6 +37,7 @@ export class ScriptHost {
     mkdirSync(this.#bin)
     mkdirSync(join(this.root, "etc"))
     mkdirSync(join(this.root, "run"))
+    mkdirSync(join(this.root, "var/log"), { recursive: true })
     for (const tool of TOOLS.split(" ")) {
       const real = ["/usr/bin", "/bin"].map((dir) => join(dir, tool)).find((path) => existsSync(path))
       if (real !== undefined) symlinkSync(real, join(this.#bin, tool))
@@ -91,3 +94,9 @@ export const shellify = (entries: ReadonlyArray<unknown>): string =>
       Array.isArray(entry) ? entry.map((item) => `'${String(item).replaceAll("'", "'\\''")}'`).join(" ") : String(entry)
     )
     .join("\n")}\n`
+
+/** As real cloud-init runs it: the files, unless they could not be written, then the commands. */
+export const boot = (host: ScriptHost, payload: Payload, written = payload.files): Outcome => {
+  for (const file of written) host.write(file.path, file.content, Number.parseInt(file.mode, 8))
+  return host.run(shellify(parse(Buffer.from(renderCloudConfig(payload)).toString("utf8")).runcmd))
+}

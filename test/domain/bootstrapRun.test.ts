@@ -4,10 +4,10 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Result from "effect/Result"
-import { parse } from "yaml"
 import { type WorkerBootstrapInput, workerBootstrap } from "../../src/domain/BootstrapScript.ts"
-import { type Payload, renderCloudConfig } from "../../src/domain/CloudConfig.ts"
-import { ScriptHost, shellify } from "./ScriptHost.ts"
+import { BOOTSTRAP_LOG } from "../../src/domain/bootstrap/Frame.ts"
+import type { Payload } from "../../src/domain/CloudConfig.ts"
+import { boot, ScriptHost } from "./ScriptHost.ts"
 
 const base: WorkerBootstrapInput = {
   machineName: "machine-test-0",
@@ -16,7 +16,6 @@ const base: WorkerBootstrapInput = {
 }
 const render = (input: Partial<WorkerBootstrapInput> = {}): Payload =>
   Result.getOrThrow(workerBootstrap({ ...base, ...input }))
-const text = (payload: Payload): string => Buffer.from(renderCloudConfig(payload)).toString("utf8")
 const scriptOf = (payload: Payload, name: string): string =>
   payload.steps.find((step) => step.name === name)?.script ?? assert.fail(`no step ${name}`)
 
@@ -45,15 +44,20 @@ const ready = (joined = true): ScriptHost => {
   )
   return host
 }
-/** As real cloud-init runs it. */
-const boot = (host: ScriptHost, payload: Payload): number => host.run(shellify(parse(text(payload)).runcmd)).code
+/** Without the times. */
+const bootstrapLog = (host: ScriptHost): ReadonlyArray<string> =>
+  host
+    .read(BOOTSTRAP_LOG)
+    .trimEnd()
+    .split("\n")
+    .map((line) => line.replace(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ /, ""))
 const SENTINEL = "/run/cluster-api/bootstrap-success.complete"
 const quick = { waits: { k0sSeconds: 0, nodeReadySeconds: 0 } }
 
 describe("under cloud-init's shell", () => {
   it("everything in order, then the sentinel", () => {
     using host = ready()
-    const code = boot(
+    const { code } = boot(
       host,
       render({
         preStartCommands: ["echo before >>/etc/trace"],
@@ -63,6 +67,7 @@ describe("under cloud-init's shell", () => {
     assert.strictEqual(code, 0)
     assert.isTrue(host.exists(SENTINEL))
     assert.strictEqual(host.read("/etc/trace"), "before\nconf\n")
+    assert.deepStrictEqual(bootstrapLog(host).slice(-2), ["step 9 of 9: mark success", "all steps succeeded"])
     const log = host.log().map((line) => line.replace(/\/tmp\.\S+/, "TMP"))
     assert.deepStrictEqual(log, [
       "curl -sSfL --retry 5 -o TMP https://get.k0s.sh",
@@ -76,10 +81,17 @@ describe("under cloud-init's shell", () => {
       'k0s kubectl get node machine-test-0 -o jsonpath={.status.conditions[?(@.type=="Ready")].status}'
     ])
   })
-  const failures: ReadonlyArray<readonly [string, (host: ScriptHost) => Partial<WorkerBootstrapInput> | undefined]> = [
-    ["a pre-start command", () => ({ preStartCommands: ["exit 3", "echo no >/etc/after"] })],
+  const failures: ReadonlyArray<
+    readonly [string, string, (host: ScriptHost) => Partial<WorkerBootstrapInput> | undefined]
+  > = [
+    [
+      "a pre-start command",
+      "step 2 of 11: pre-start 2, exit code 3",
+      () => ({ preStartCommands: ["true", "exit 3", "echo no >/etc/after"] })
+    ],
     [
       "the download",
+      "step 1 of 8: download k0s, exit code 22",
       (host) => {
         host.stub("curl", "exit 22")
         return undefined
@@ -87,40 +99,69 @@ describe("under cloud-init's shell", () => {
     ],
     [
       "the installer",
+      "step 1 of 8: download k0s, exit code 7",
       (host) => {
-        host.write("/stash/installer", "exit 1")
+        host.write("/stash/installer", "exit 7")
         return undefined
       }
     ],
     [
       "install",
+      "step 2 of 8: install k0s, exit code 4",
       (host) => {
-        host.stub("k0s", "exit 1", "/stash/k0s")
+        host.stub("k0s", "exit 4", "/stash/k0s")
         return undefined
       }
     ],
     [
       "start",
+      "step 3 of 8: start k0s, exit code 5",
       (host) => {
-        host.stub("systemctl", "exit 1")
+        host.stub("systemctl", "exit 5")
         return undefined
       }
     ],
-    ["a post-start command", () => ({ postStartCommands: ["false", "echo no >/etc/after"] })]
+    [
+      "a post-start command",
+      "step 7 of 9: post-start 1, exit code 1",
+      () => ({ postStartCommands: ["false", "echo no >/etc/after"] })
+    ]
   ]
-  for (const [what, arrange] of failures) {
-    it(`${what} fails: nothing after it runs, no sentinel`, () => {
+  for (const [what, failed, arrange] of failures) {
+    it(`${what} fails: nothing after it runs, no sentinel, its number and exit code are in the log`, () => {
       using host = ready()
-      const code = boot(host, render({ postStartCommands: ["echo no >/etc/after"], ...arrange(host) }))
-      assert.notStrictEqual(code, 0)
+      const outcome = boot(host, render({ postStartCommands: ["echo no >/etc/after"], ...arrange(host) }))
+      assert.notStrictEqual(outcome.code, 0)
       assert.isFalse(host.exists("/etc/after"))
       assert.isFalse(host.exists(SENTINEL))
+      assert.strictEqual(bootstrapLog(host).at(-1), `failed: ${failed}`)
+      assert.include(outcome.stderr, `machinist: failed: ${failed}`)
     })
   }
+  it("a file that was not written stops everything", () => {
+    using host = ready()
+    const payload = render({
+      files: [{ path: "/etc/app.conf", content: "x" }],
+      preStartCommands: ["echo no >/etc/after"]
+    })
+    assert.strictEqual(boot(host, payload, payload.files.slice(0, 1)).code, 1)
+    assert.isFalse(host.exists("/etc/after"))
+    assert.strictEqual(
+      bootstrapLog(host).join().replaceAll(host.root, ""),
+      "failed: the file /etc/app.conf was not written"
+    )
+  })
+  it("a log that can't be written fails nothing", () => {
+    using host = ready()
+    host.run("rmdir var/log")
+    host.write("/var/log", "in the way")
+    assert.strictEqual(boot(host, render()).code, 0)
+    assert.isTrue(host.exists(SENTINEL))
+  })
   it("a node that never appears fails within the bound, and says why", () => {
     using host = ready(false)
     const payload = render(quick)
-    assert.notStrictEqual(boot(host, payload), 0)
+    assert.notStrictEqual(boot(host, payload).code, 0)
     assert.isFalse(host.exists(SENTINEL))
     const again = host.run(scriptOf(payload, "wait for k0s"))
     assert.include(again.stderr, "k0s did not join within 0 seconds")
@@ -137,7 +178,7 @@ describe("under cloud-init's shell", () => {
       'echo "x$X" >>/etc/trace'
     ]
     assert.strictEqual(
-      boot(host, render({ preInstalledK0s: true, preStartCommands: commands, k0sInstallDir: "/stash" })),
+      boot(host, render({ preInstalledK0s: true, preStartCommands: commands, k0sInstallDir: "/stash" })).code,
       127
     )
     assert.strictEqual(host.read("/etc/trace").replaceAll(host.root, ""), "one two|$(touch /etc/hacked)\nthree\nx\n")
@@ -157,13 +198,19 @@ describe("download k0s", () => {
     assert.include(host.read("/opt/k0s"), "installer")
     assert.strictEqual(host.run("ls -A /opt/").stdout.trim(), "k0s")
   })
-  it("a signed URL is not in an argument list", () => {
+  it("a signed URL is in no command at all, and gone once it was used", () => {
     using host = ready()
-    host.stub("curl", `cat >/opt/config; while [ $# -gt 0 ]; do [ "$1" = -o ] && out=$2; shift; done; : >"$out"`)
+    host.stub(
+      "curl",
+      `while [ $# -gt 0 ]; do case $1 in -o) out=$2 ;; -K) cat "$2" >/opt/config ;; esac; shift; done; : >"$out"`
+    )
     const payload = render({ downloadURL: 'https://h/k0s?sig="s3cret"', k0sInstallDir: "/opt" })
+    assert.notInclude(JSON.stringify(payload.steps), "s3cret")
+    for (const file of payload.files) host.write(file.path, file.content, Number.parseInt(file.mode, 8))
     assert.strictEqual(host.run(scriptOf(payload, "download k0s")).code, 0)
-    assert.notInclude(host.log().join("\n"), "s3cret")
     assert.strictEqual(host.read("/opt/config"), 'url = "https://h/k0s?sig=\\"s3cret\\""\n')
+    assert.isFalse(host.exists("/etc/k0s.download"))
+    assert.strictEqual(payload.files[1]?.mode, "0600")
   })
   it("oci: oras has a HOME", () => {
     using host = ready()

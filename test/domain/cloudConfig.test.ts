@@ -6,6 +6,7 @@ import { gzipSync } from "node:zlib"
 import { assert, describe, it } from "@effect/vitest"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import { customParts } from "../../src/domain/bootstrap/CustomUserData.ts"
 import {
   type CloudConfigError,
   commandsAsScript,
@@ -77,7 +78,8 @@ describe("rendering", () => {
       steps: [namedStep("one", "1"), namedStep("mark success", "2")]
     }
     for (const header of ["", "#cloud-config\n"]) {
-      const data = renderCloudConfig(payload, `${header}runcmd: [echo custom]\nwrite_files: [{path: /b, content: b}]\n`)
+      const theirs = `${header}runcmd: [echo custom]\nwrite_files: [{path: /b, content: b}]\n`
+      const data = renderCloudConfig(payload, Result.getOrThrow(customParts(Buffer.from(theirs))))
       const read = ok(data)
       assert.deepStrictEqual(
         read.steps.map((step) => step.name),
@@ -88,7 +90,7 @@ describe("rendering", () => {
         ["/a", "/b"]
       )
     }
-    assert.deepStrictEqual(ok(renderCloudConfig(payload, " \n")), payload)
+    assert.deepStrictEqual(customParts(Buffer.from(" \n")), Result.succeed([]))
   })
 })
 

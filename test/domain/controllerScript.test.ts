@@ -12,7 +12,7 @@ import { type Payload, parseCloudConfig, renderCloudConfig } from "../../src/dom
 import { type ControllerRole, controllerRole } from "../../src/domain/ControllerRole.ts"
 import { type ControllerBootstrapInput, controllerBootstrap } from "../../src/domain/ControllerScript.ts"
 import { assertGolden } from "./golden.ts"
-import { ScriptHost, shellify } from "./ScriptHost.ts"
+import { boot, ScriptHost } from "./ScriptHost.ts"
 
 const pair = (name: string) => ({ cert: `${name} certificate\n`, key: `${name} key\n` })
 const first: ControllerBootstrapInput["join"] = {
@@ -133,14 +133,13 @@ esac`
     )
     return host
   }
-  const boot = (host: ScriptHost, payload: Payload): number => host.run(shellify(parse(text(payload)).runcmd)).code
   const SENTINEL = "/run/cluster-api/bootstrap-success.complete"
 
   it("a controller that is a node: in order, and postStart has the administrator's kubeconfig", () => {
     using host = ready()
     const command = "cat /var/lib/k0s/pki/admin.conf >>/etc/trace"
     const payload = render({ preInstalledK0s: true, args: ["--enable-worker"], postStartCommands: [command] })
-    assert.strictEqual(boot(host, payload), 0)
+    assert.strictEqual(boot(host, payload).code, 0)
     assert.strictEqual(host.read("/etc/trace"), "admin\n")
     assert.isTrue(host.exists(SENTINEL))
     assert.deepStrictEqual(
@@ -159,14 +158,14 @@ esac`
   })
   it("one that is none asks for no node", () => {
     using host = ready()
-    assert.strictEqual(boot(host, render({ preInstalledK0s: true, postStartCommands: ["true"] })), 0)
+    assert.strictEqual(boot(host, render({ preInstalledK0s: true, postStartCommands: ["true"] })).code, 0)
     assert.isFalse(host.log().some((line) => line.includes("get node")))
   })
   it("an API server that never gets ready fails within the bound, leaves no sentinel, and says why", () => {
     using host = ready()
     host.stub("systemctl", "mkdir -p /var/lib/k0s/pki; echo admin >/var/lib/k0s/pki/admin.conf")
     const payload = render({ preInstalledK0s: true, waits: { k0sSeconds: 0, nodeReadySeconds: 0 } })
-    assert.notStrictEqual(boot(host, payload), 0)
+    assert.notStrictEqual(boot(host, payload).code, 0)
     assert.isFalse(host.exists(SENTINEL))
     const again = host.run(scriptOf(payload, "wait for k0s"))
     assert.include(again.stderr, "k0s did not start serving within 0 seconds")

@@ -10,13 +10,8 @@ import { posix } from "node:path"
 import * as Result from "effect/Result"
 import { LineCounter, parseDocument } from "yaml"
 import { CloudConfigError, type CloudConfigErrorReason } from "./CloudConfigError.ts"
-import {
-  CLOUD_CONFIG_HEADER,
-  DEFINE_ENVIRONMENT,
-  JINJA_MARKUP,
-  LOAD_ENVIRONMENT,
-  STOP_AT_FAILURE
-} from "./CloudConfigRender.ts"
+import { CLOUD_CONFIG_HEADER, JINJA_MARKUP } from "./CloudConfigRender.ts"
+import { isFrame } from "./Frame.ts"
 import { decodeBase64, gunzip, isGzip } from "./Gzip.ts"
 import { isMultipart, parseMultipart } from "./Multipart.ts"
 import { type BootstrapFile, hasControlCharacters, type Payload, type Step, stepNameOf } from "./Payload.ts"
@@ -176,8 +171,7 @@ const argument = (value: unknown): string => {
 const isShell = (word: unknown): boolean => word === "/bin/sh" || word === "sh"
 
 /** What our own rendering puts around commands: it is not counted, and a host run has no use for it. */
-const isFrame = (entry: unknown): boolean =>
-  typeof entry === "string" && [STOP_AT_FAILURE, DEFINE_ENVIRONMENT, LOAD_ENVIRONMENT].includes(entry.trimEnd())
+const isFrameEntry = (entry: unknown): boolean => typeof entry === "string" && isFrame(entry)
 
 /** `undefined`: nothing to run (a comment). */
 const scriptOf = (entry: unknown, where: string): Read<string | undefined> => {
@@ -201,7 +195,7 @@ const steps = (config: Config, key: "bootcmd" | "runcmd"): Read<ReadonlyArray<St
   Result.gen(function* () {
     const entries = yield* list(config, key)
     const found: Array<Step> = []
-    for (const [index, entry] of entries.filter((each) => !isFrame(each)).entries()) {
+    for (const [index, entry] of entries.filter((each) => !isFrameEntry(each)).entries()) {
       const name = `${key} ${index + 1}`
       const script = yield* scriptOf(entry, name)
       if (script === undefined) continue

@@ -3,33 +3,14 @@
  * back exactly, and that stop at the first failing command under real cloud-init. Reading is CloudConfigParse.ts.
  *
  * cloud-init makes one `sh` script of `runcmd`: strings as they are, lists with each item quoted. It runs on past a
- * failed entry, and without /etc/environment. Hence: `set -e` first; before each command the environment is read again;
- * each command is a list, `/bin/sh -c TEXT`: a shell of its own.
+ * failed entry, and without /etc/environment. Hence: `set -e` first, and Frame.ts around the commands, each of which is
+ * a list, `/bin/sh -c TEXT`: a shell of its own.
  */
 import { Document, Scalar } from "yaml"
+import { CLOSE_FRAME, filesFrame, OPEN_FRAME, STOP_AT_FAILURE, stepFrame, stepLabel } from "./Frame.ts"
+import { compressed } from "./Gzip.ts"
 import { multipart, type Part } from "./Multipart.ts"
 import type { BootstrapFile, Payload, Step } from "./Payload.ts"
-
-export const STOP_AT_FAILURE = "set -e"
-
-/** Reads assignments, runs nothing: a value with blanks or `$(…)` is only a value. */
-export const DEFINE_ENVIRONMENT = `machinist_environment() {
-  [ -r /etc/environment ] || return 0
-  while read -r line || [ -n "$line" ]; do
-    line=\${line#export }
-    case $line in [A-Za-z_]*=*) ;; *) continue ;; esac
-    name=\${line%%=*} value=\${line#*=}
-    case $name in *[!A-Za-z0-9_]*) continue ;; esac
-    case $value in
-      \\"*\\") value=\${value#?} value=\${value%?} ;;
-      \\'*\\') value=\${value#?} value=\${value%?} ;;
-    esac
-    export "$name=$value"
-  done </etc/environment
-  return 0
-}`
-/** Harmless for readers that run every entry in a shell of its own, where the function is unknown. */
-export const LOAD_ENVIRONMENT = "! command -v machinist_environment >/dev/null || machinist_environment"
 
 /** Printable in YAML 1.1 and no line break there, but for \n: all else is escaped, or base64. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: telling control characters is the point
@@ -54,17 +35,22 @@ const utf8 = (content: Uint8Array): string | undefined => {
   return Buffer.from(decoded, "utf8").equals(content) ? decoded : undefined
 }
 
-const writeFile = (file: BootstrapFile): Record<string, unknown> => {
-  const plain = utf8(file.content)
-  const readable = plain !== undefined && !UNUSUAL.test(plain)
+const encoded = (content: Uint8Array, compressFrom: number): Record<string, unknown> => {
+  const small = compressed(content, compressFrom)
+  if (small !== undefined) return { encoding: "gz+b64", content: Buffer.from(small).toString("base64") }
+  const plain = utf8(content)
+  return plain !== undefined && !UNUSUAL.test(plain)
+    ? { content: text(plain) }
+    : { encoding: "b64", content: Buffer.from(content).toString("base64") }
+}
+
+const writeFile = (file: BootstrapFile, compressFrom: number): Record<string, unknown> => {
   return {
     path: text(file.path),
     permissions: quoted(file.mode),
     ...(file.owner === undefined ? {} : { owner: quoted(file.owner) }),
     ...(file.append === true ? { append: true } : {}),
-    ...(readable
-      ? { content: text(plain) }
-      : { encoding: "b64", content: Buffer.from(file.content).toString("base64") })
+    ...encoded(file.content, compressFrom)
   }
 }
 
@@ -75,8 +61,12 @@ const quoted = (value: string): Scalar<string> => {
   return scalar
 }
 
-const runcmd = (steps: ReadonlyArray<Step>): ReadonlyArray<unknown> =>
-  steps.flatMap((step) => [LOAD_ENVIRONMENT, ["/bin/sh", "-c", text(step.script)]])
+/** `first`: how many steps of the whole come before these. */
+const runcmd = (steps: ReadonlyArray<Step>, first: number, count: number): ReadonlyArray<unknown> =>
+  steps.flatMap((step, index) => [
+    stepFrame(stepLabel(first + index, count, step.name)),
+    ["/bin/sh", "-c", text(step.script)]
+  ])
 
 const yamlOf = (value: Record<string, unknown>): string => {
   const document = new Document(value, { version: "1.1", aliasDuplicateObjects: false })
@@ -91,48 +81,43 @@ export const CLOUD_CONFIG_HEADER = "#cloud-config"
 const withHeaders = (yaml: string): string =>
   `${JINJA_MARKUP.test(yaml) ? "" : `${JINJA_HEADER}\n`}${CLOUD_CONFIG_HEADER}\n${yaml}`
 
-const config = (files: ReadonlyArray<BootstrapFile>, commands: ReadonlyArray<unknown>): Record<string, unknown> => ({
-  ...(files.length === 0 ? {} : { write_files: files.map(writeFile) }),
-  runcmd: commands
-})
-
-const opening: ReadonlyArray<unknown> = [STOP_AT_FAILURE, text(DEFINE_ENVIRONMENT)]
+const opening = (files: ReadonlyArray<BootstrapFile>): ReadonlyArray<unknown> => [
+  STOP_AT_FAILURE,
+  text(OPEN_FRAME),
+  ...(files.length === 0 ? [] : [filesFrame(files.map((file) => file.path))])
+]
 
 /** How cloud-init joins our lists with those of the parts before; its default lets the last part replace the first. */
 export const APPEND_LISTS = "list(append)+dict(no_replace,recurse_list)+str()"
 
-/** k0smotron takes custom user data without its header line. */
-const customPart = (userData: string): Part => {
-  const start = userData.trimStart()
-  const typed = start.startsWith("#") && /^#(#|!|cloud|include|part|upstart)/.test(start)
-  return {
-    type: typed && !start.startsWith(CLOUD_CONFIG_HEADER) ? "text/plain" : "text/cloud-config",
-    headers: { "Merge-Type": APPEND_LISTS },
-    body: typed ? userData : `${CLOUD_CONFIG_HEADER}\n${userData}`
-  }
-}
+const ours = (yaml: string): Part => ({
+  type: "text/cloud-config",
+  headers: { "Merge-Type": APPEND_LISTS },
+  body: `${CLOUD_CONFIG_HEADER}\n${yaml}`
+})
+
+/** What a log on the host calls the user's own commands, which have no names. */
+const CUSTOM_LABEL = "custom user data"
 
 /**
  * The bootstrap data. With custom user data: a multipart of our config, theirs, and the last step (the sentinel), so
- * that their commands, too, must succeed before the bootstrap counts as done.
+ * that their commands, too, must succeed before the bootstrap counts as done. Contents of files of `compressFrom` bytes
+ * or more are compressed where that is shorter.
  */
-export const renderCloudConfig = (payload: Payload, customUserData?: string): Uint8Array => {
-  if (customUserData === undefined || customUserData.trim() === "") {
-    return Buffer.from(withHeaders(yamlOf(config(payload.files, [...opening, ...runcmd(payload.steps)]))), "utf8")
+export const renderCloudConfig = (
+  { files, steps }: Payload,
+  custom: ReadonlyArray<Part> = [],
+  compressFrom: number = Number.POSITIVE_INFINITY
+): Uint8Array => {
+  const write_files = files.map((file) => writeFile(file, compressFrom))
+  const written = files.length === 0 ? {} : { write_files }
+  const count = steps.length
+  if (custom.length === 0) {
+    const commands = [...opening(files), ...runcmd(steps, 0, count), CLOSE_FRAME]
+    return Buffer.from(withHeaders(yamlOf({ ...written, runcmd: commands })), "utf8")
   }
-  const last = payload.steps.slice(-1)
-  const parts: ReadonlyArray<Part> = [
-    {
-      type: "text/cloud-config",
-      headers: { "Merge-Type": APPEND_LISTS },
-      body: `${CLOUD_CONFIG_HEADER}\n${yamlOf(config(payload.files, [...opening, ...runcmd(payload.steps.slice(0, -1))]))}`
-    },
-    customPart(customUserData),
-    {
-      type: "text/cloud-config",
-      headers: { "Merge-Type": APPEND_LISTS },
-      body: `${CLOUD_CONFIG_HEADER}\n${yamlOf(config([], runcmd(last)))}`
-    }
-  ]
+  const before = [...opening(files), ...runcmd(steps.slice(0, -1), 0, count), stepFrame(CUSTOM_LABEL)]
+  const after = [...runcmd(steps.slice(-1), Math.max(0, count - 1), count), CLOSE_FRAME]
+  const parts = [ours(yamlOf({ ...written, runcmd: before })), ...custom, ours(yamlOf({ runcmd: after }))]
   return Buffer.from(multipart(parts), "utf8")
 }

@@ -6,7 +6,7 @@
 import { posix } from "node:path"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import { type DownloadSource, downloadSource } from "../DownloadUrl.ts"
+import { DownloadSource, downloadSource } from "../DownloadUrl.ts"
 import { type InstallArgs, type InstallArgsInput, installArgs } from "./InstallArgs.ts"
 import { type BootstrapFile, hasControlCharacters } from "./Payload.ts"
 
@@ -56,6 +56,8 @@ export interface FileInput {
 /** `field` is where in the config, e.g. `spec.files[2].permissions`; no value of a field is in the message. */
 export class InvalidBootstrap extends Schema.TaggedError<InvalidBootstrap>()("InvalidBootstrap", {
   field: Schema.String,
+  /** Condition reason; absent: InvalidConfig. */
+  reason: Schema.optionalKey(Schema.String),
   message: Schema.String
 }) {
   readonly retry = "waitForChange" as const
@@ -67,6 +69,21 @@ export const invalid = (field: string, why: string): Result.Result<never, Invali
 /** `<workingDir>/k0s.token` when a working directory is given. */
 export const tokenFileOf = (workingDir: string | undefined): string =>
   workingDir === undefined || workingDir === "" ? DEFAULT_TOKEN_FILE : posix.join(workingDir, "k0s.token")
+
+/** Beside the token, where a URL that carries a credential or signature waits for the download: no argument list has it. */
+export const urlFileOf = (tokenFile: string): string => posix.join(posix.dirname(tokenFile), "k0s.download")
+
+/** As curl's --config reads it. */
+const urlFile = (source: DownloadSource, tokenFile: string): ReadonlyArray<BootstrapFile> =>
+  DownloadSource.$is("Http")(source) && source.secret
+    ? [
+        {
+          path: urlFileOf(tokenFile),
+          content: Buffer.from(`url = "${source.url.replace(/[\\"]/g, "\\$&")}"\n`, "utf8"),
+          mode: "0600"
+        }
+      ]
+    : []
 
 /** Checked once, so that rendering can't fail. */
 export interface Common {
@@ -163,7 +180,7 @@ export const checkedCommon = (
       ({ index, why }) =>
         new InvalidBootstrap({ field: `spec.args[${index}]`, message: `spec.args[${index}] can't be read: ${why}` })
     )
-    const files = yield* allFiles(own({ tokenFile, install }), input.files ?? [])
+    const files = yield* allFiles([...own({ tokenFile, install }), ...urlFile(source, tokenFile)], input.files ?? [])
     const preStart = yield* commands("preStartCommands", input.preStartCommands)
     const postStart = yield* commands("postStartCommands", input.postStartCommands)
     const k0s = posix.join(installDir, "k0s")

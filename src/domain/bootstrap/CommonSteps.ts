@@ -4,7 +4,7 @@
  */
 import { posix } from "node:path"
 import { DownloadSource, INSTALLER_URL } from "../DownloadUrl.ts"
-import { ADMIN_KUBECONFIG, type Common, DEFAULT_DATA_DIR, SENTINEL_PATH } from "./CommonInput.ts"
+import { ADMIN_KUBECONFIG, type Common, DEFAULT_DATA_DIR, SENTINEL_PATH, urlFileOf } from "./CommonInput.ts"
 import { namedStep, type Step } from "./Payload.ts"
 import { BOUNDED, UPTIME } from "./Shell.ts"
 import { quote } from "./ShellWords.ts"
@@ -53,17 +53,12 @@ export const download = (c: Common): Step | undefined =>
     Http: ({ url, secret }) =>
       namedStep(
         "download k0s",
-        fetchAndReplace(
-          c,
-          secret
-            ? [
-                "# The URL carries a credential or signature: not into an argument list.",
-                `curl -sSfL --retry 5 -o "$new" -K - <<'END_OF_URL'`,
-                `url = "${url.replace(/[\\"]/g, "\\$&")}"`,
-                "END_OF_URL"
-              ]
-            : [`curl -sSfL --retry 5 -o "$new" ${quote(url)}`]
-        )
+        secret
+          ? lines(
+              fetchAndReplace(c, [`curl -sSfL --retry 5 -o "$new" -K ${quote(urlFileOf(c.tokenFile))}`]),
+              `rm -f ${quote(urlFileOf(c.tokenFile))}`
+            )
+          : fetchAndReplace(c, [`curl -sSfL --retry 5 -o "$new" ${quote(url)}`])
       ),
     Oci: ({ reference }) =>
       namedStep(

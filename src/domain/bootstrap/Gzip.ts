@@ -1,10 +1,12 @@
 /**
- * Owns gzip whose bytes depend on nothing but the content: no time, no file name, and stored (uncompressed) blocks,
- * because what a compressor makes differs between zlib versions and CPUs. Join tokens are about 2 KiB: size is nothing,
- * while equal bytes mean that bootstrap data never looks changed. Reading takes any gzip, within a bound.
+ * Owns gzip whose bytes depend on nothing but the content: no time, no file name, and stored (uncompressed) blocks, or
+ * our own compressor's (Deflate.ts), because what zlib makes differs between its versions and CPUs. Join tokens are about
+ * 2 KiB: size is nothing, while equal bytes mean that bootstrap data never looks changed. Reading takes any gzip, within
+ * a bound.
  */
 import { crc32, gunzipSync } from "node:zlib"
 import * as Result from "effect/Result"
+import { deflate } from "./Deflate.ts"
 
 /** RFC 1951: the length field of a stored block has 16 bits. */
 const MAX_STORED_BYTES = 0xffff
@@ -15,7 +17,7 @@ export const MAX_GUNZIP_BYTES = 16 * 1024 * 1024
 const HEADER = Uint8Array.of(0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff)
 
 export const gzipStored = (content: Uint8Array): Uint8Array => {
-  const blocks: Array<Uint8Array> = [HEADER]
+  const blocks: Array<Uint8Array> = []
   let at = 0
   do {
     const chunk = content.subarray(at, at + MAX_STORED_BYTES)
@@ -27,11 +29,24 @@ export const gzipStored = (content: Uint8Array): Uint8Array => {
     view.setUint16(3, chunk.length ^ 0xffff, true)
     blocks.push(head, chunk)
   } while (at < content.length)
+  return framed(content, blocks)
+}
+
+export const gzipDeflated = (content: Uint8Array): Uint8Array => framed(content, [deflate(content)])
+
+/** gzip of the content, if it has at least `from` bytes and is shorter for it, base64 around it included. */
+export const compressed = (content: Uint8Array, from: number): Uint8Array | undefined => {
+  if (content.length < from) return undefined
+  const small = gzipDeflated(content)
+  return Math.ceil(small.length / 3) * 4 < content.length ? small : undefined
+}
+
+const framed = (content: Uint8Array, blocks: ReadonlyArray<Uint8Array>): Uint8Array => {
   const tail = new Uint8Array(8)
   const view = new DataView(tail.buffer)
   view.setUint32(0, crc32(content), true)
   view.setUint32(4, content.length >>> 0, true)
-  return Buffer.concat([...blocks, tail])
+  return Buffer.concat([HEADER, ...blocks, tail])
 }
 
 export const isGzip = (content: Uint8Array): boolean => content[0] === 0x1f && content[1] === 0x8b

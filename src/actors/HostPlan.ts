@@ -21,6 +21,7 @@ import { redactor } from "../domain/Redaction.ts"
 import type { CleanRequest, HostAccess, RunRequest } from "../hosts/HostRuns.ts"
 import type { Tenant } from "../hosts/Protocol.ts"
 import type { KubeClientShape } from "../kube/KubeClient.ts"
+import { firstUse } from "../ssh/HostKeys.ts"
 import { inputFailure, readFailure } from "./MachineFailures.ts"
 import type { Surroundings } from "./MachineInputs.ts"
 import { keyOf } from "./Objects.ts"
@@ -78,6 +79,7 @@ export const access = Effect.fnUntraced(function* (
       port: port ?? HOST_DEFAULTS.port,
       user: user ?? HOST_DEFAULTS.user,
       privateKey: Redacted.make(key),
+      hostKeys: firstUse,
       ...(passphrase === undefined ? {} : { passphrase: Redacted.make(passphrase) })
     },
     useSudo: useSudo ?? HOST_DEFAULTS.useSudo

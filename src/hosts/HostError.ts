@@ -6,9 +6,14 @@ import * as Schema from "effect/Schema"
 
 export const HostErrorReason = Schema.Literals([
   "ConnectFailed", // refused, unreachable, timed out, lost: backoff
+  "SessionLimit", // as many SSH sessions are open as may be: backoff
   "AuthenticationFailed", // user or key refused
   "InvalidKey", // the private key does not parse
-  "HostKeyRejected",
+  "InvalidPassphrase", // the private key wants a passphrase, or another one
+  "HostKeyChanged", // another host key than the pinned or known one
+  "HostKeyRejected", // the host key is unknown to knownHosts, revoked, or can't be checked
+  "NoCommonAlgorithm", // the host's sshd has only algorithms of another age
+  "JumpHostRefused", // a jump host forwards no connection to the host
   "SudoRefused", // useSudo, and `sudo -n` wants a password, a tty, or says no
   "Unsupported", // not root, tools missing, no way to detach
   "ForeignTenant", // another claim holds the host
@@ -31,6 +36,8 @@ export class HostError extends Schema.TaggedError<HostError>()("HostError", {
   /** `user@address:port`. */
   host: Schema.String,
   message: Schema.String,
+  /** The jump host that it failed at, as `user@address:port`; absent: the host itself. */
+  jumpHost: Schema.optionalKey(Schema.String),
   /** StepFailed: number from 0, name, exit code. */
   step: Schema.optionalKey(Schema.Number),
   stepName: Schema.optionalKey(Schema.String),
@@ -43,6 +50,7 @@ export class HostError extends Schema.TaggedError<HostError>()("HostError", {
   get retry(): "backoff" | "waitForChange" | "budget" {
     switch (this.reason) {
       case "ConnectFailed":
+      case "SessionLimit":
       case "DriverFailed":
       case "ProtocolViolation":
         return "backoff"
@@ -52,7 +60,11 @@ export class HostError extends Schema.TaggedError<HostError>()("HostError", {
         return "budget"
       case "AuthenticationFailed":
       case "InvalidKey":
+      case "InvalidPassphrase":
+      case "HostKeyChanged":
       case "HostKeyRejected":
+      case "NoCommonAlgorithm":
+      case "JumpHostRefused":
       case "SudoRefused":
       case "Unsupported":
       case "ForeignTenant":

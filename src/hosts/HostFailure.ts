@@ -22,20 +22,33 @@ const sshReason = (error: SshError): HostErrorReason => {
     case "channel":
     case "closed":
       return "ConnectFailed"
+    case "limit":
+      return "SessionLimit"
     case "authentication":
       return "AuthenticationFailed"
     case "key":
       return "InvalidKey"
+    case "passphrase":
+      return "InvalidPassphrase"
+    case "hostKeyChanged":
+      return "HostKeyChanged"
     case "hostKey":
       return "HostKeyRejected"
     case "handshake":
-      return "Unsupported"
+      return "NoCommonAlgorithm"
+    case "forwarding":
+      return "JumpHostRefused"
   }
 }
 
 /** The port's messages name target, cause and remedy already. */
 export const fromSsh = (host: string, error: SshError): HostError =>
-  new HostError({ reason: sshReason(error), host, message: error.message })
+  new HostError({
+    reason: sshReason(error),
+    host,
+    message: error.message,
+    ...(error.jumpHost === undefined ? {} : { jumpHost: error.jumpHost })
+  })
 
 const tenantText = (record: TenancyRecord): string =>
   `RemoteMachine ${record.machine} of cluster ${record.cluster} (claim ${record.claim}, state ${record.state})`

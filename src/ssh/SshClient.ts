@@ -7,16 +7,25 @@ import type * as Effect from "effect/Effect"
 import type * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
+import type { HostKeyPin, HostKeyTrust } from "./HostKeys.ts"
 import type { SshError } from "./SshError.ts"
 
-export interface SshTarget {
-  /** IPv4, IPv6 or DNS name. */
+/** One SSH server, as whom to log in there, and how it is known. */
+export interface SshLogin {
+  /** IPv4, IPv6 (without brackets) or DNS name. */
   readonly address: string
   readonly port: number
   readonly user: string
   /** OpenSSH or PEM, as it stands in the Secret. */
   readonly privateKey: Redacted.Redacted<string>
   readonly passphrase?: Redacted.Redacted<string>
+  /** Decided on before the user's key is offered, and never fallen back from. */
+  readonly hostKeys: HostKeyTrust
+}
+
+export interface SshTarget extends SshLogin {
+  /** Servers to go through, the first one connected to from here; each looks the next one's address up itself. */
+  readonly jumpHosts?: ReadonlyArray<SshLogin>
 }
 
 export interface SshExit {
@@ -40,6 +49,10 @@ export interface SshProcess {
 export interface SshSession {
   /** SHA256 fingerprint (`SHA256:…`, unpadded base64, as ssh-keygen -l prints) of the host key that was used. */
   readonly hostKey: string
+  /** `ssh-ed25519`, …; absent where the client doesn't know. */
+  readonly hostKeyType?: string
+  /** Of the jump hosts, in their order; absent: there are none. */
+  readonly jumpHostKeys?: ReadonlyArray<HostKeyPin>
   /**
    * Runs `command` through the user's login shell, writes `stdin` and closes it. Closing the scope closes the channel;
    * OpenSSH leaves the remote process running then: to end it is the caller's business.
@@ -48,12 +61,12 @@ export interface SshSession {
 }
 
 export interface SshClientShape {
-  /** Fails within the connect timeout (a named constant of the implementation). */
+  /** Fails within the timeouts of the implementation; waiting for a session below a limit is bounded apart. */
   readonly connect: (target: SshTarget) => Effect.Effect<SshSession, SshError, Scope.Scope>
 }
 
 export class SshClient extends Context.Service<SshClient, SshClientShape>()("machinist/ssh/SshClient") {}
 
 /** `user@address:port`, with brackets around an IPv6 address. */
-export const targetName = (target: Pick<SshTarget, "address" | "port" | "user">): string =>
+export const targetName = (target: Pick<SshLogin, "address" | "port" | "user">): string =>
   `${target.user}@${target.address.includes(":") ? `[${target.address}]` : target.address}:${target.port}`

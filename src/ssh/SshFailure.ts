@@ -2,6 +2,8 @@
  * Owns turning what ssh2 and Node report into the phases of SshError, with a message that names target, cause and what
  * would change it. Pure. Does not own when a connection counts as ready or lost: LiveSshConnection tells.
  */
+import { lacking } from "./Algorithms.ts"
+import type { HostKeyRefusal } from "./HostKeys.ts"
 import { SshError, type SshPhase } from "./SshError.ts"
 
 /** The parts of an ssh2 or socket error that classify it; ssh2 puts `level` beside Node's `code`. */
@@ -17,7 +19,8 @@ const field = (value: object, name: string): unknown => Reflect.get(value, name)
 export const toFailure = (error: unknown): Failure => {
   if (!(error instanceof Error)) return { message: String(error), level: undefined, code: undefined }
   const level = field(error, "level")
-  const code = field(error, "code")
+  // Of a channel that was not opened: RFC 4254's number, from 1 to 4.
+  const code = field(error, "code") ?? field(error, "reason")
   return {
     message: error.message === "" ? error.name : error.message,
     level: typeof level === "string" ? level : undefined,
@@ -56,7 +59,13 @@ const connectCause = (failure: Failure, user: string, keyFingerprint: string): r
     ]
   }
   if (failure.level === "handshake") {
-    return ["handshake", `no SSH handshake is possible: ${failure.message}; update sshd's algorithms on the host`]
+    const why = failure.message.replace(/^Handshake failed: /, "")
+    return [
+      "handshake",
+      /no matching/.test(why)
+        ? `no SSH handshake is possible: ${why}, only older ones; give its sshd ${lacking(why)}`
+        : `the SSH handshake failed: ${why}; check what answers there, and sshd's log`
+    ]
   }
   const known = typeof failure.code === "string" ? socketCause[failure.code] : undefined
   if (known !== undefined) return known
@@ -79,17 +88,59 @@ export const connectTimeout = (target: string, seconds: number): SshError =>
     message: `cannot connect to ${target}: no SSH session within ${seconds} s; check that the host is up, answers, and that no firewall drops the packets`
   })
 
-export const hostKeyRefused = (target: string, expected: string, actual: string): SshError =>
+export const loginTimeout = (target: string, seconds: number): SshError =>
   new SshError({
-    phase: "hostKey",
+    phase: "timeout",
     target,
-    message:
-      `the host key of ${target} is ${actual}, expected was ${expected}; if the host was reinstalled on purpose, ` +
-      `correct the expected key, else find out who answers at that address`
+    message: `cannot log in to ${target}: its sshd answers, but the login did not end within ${seconds} s; check PAM, name service and load on the host`
+  })
+
+export const hostKeyRefused = (target: string, { message, why }: HostKeyRefusal): SshError =>
+  new SshError({
+    phase: why === "changed" ? "hostKeyChanged" : "hostKey",
+    target,
+    message: `the host key of ${target} ${message}`.replace(" , ", ", ")
+  })
+
+/** RFC 4254, 5.1: why a jump host opened no channel. */
+const CONNECT_FAILED = 2
+
+/** The jump host is connected, and does not get us (or let us) through to the target. */
+export const forwardError = (failure: Failure, target: string, jumpHost: string): SshError => {
+  const reached = failure.code === CONNECT_FAILED
+  const said = failure.message.replace(/^\(SSH\) Channel open failure: /, "")
+  return new SshError({
+    phase: reached ? "connect" : "forwarding",
+    target,
+    ...(reached ? {} : { jumpHost }),
+    message: reached
+      ? `cannot connect to ${target}: its jump host ${jumpHost} could not (${said}); check that the host is up and listens, and that the jump host reaches it`
+      : `cannot connect to ${target}: its jump host ${jumpHost} forwards no connection there (${said}); allow it: AllowTcpForwarding and PermitOpen in its sshd_config`
+  })
+}
+
+/** The target was not tried at all. */
+export const atJumpHost = (target: string, error: SshError): SshError =>
+  new SshError({
+    phase: error.phase,
+    target,
+    jumpHost: error.jumpHost ?? error.target,
+    message: error.jumpHost === undefined ? `${target} is behind a jump host: ${error.message}` : error.message
+  })
+
+export const limitReached = (target: string, what: string, limit: number, seconds: number): SshError =>
+  new SshError({
+    phase: "limit",
+    target,
+    message: `no SSH session to ${target} was begun within ${seconds} s: ${limit} sessions ${what} are open already; wait for those to end, or raise the controller's limit`
   })
 
 /** After the session was ready: `undefined` when the connection went without a word. */
-export const lostError = (target: string, failure: Failure | undefined): SshError => {
+export const lostError = (target: string, failure: Failure | undefined, jumpHost?: string): SshError => {
+  if (jumpHost !== undefined) {
+    const message = `the connection to ${target} was lost with that to its jump host ${jumpHost}`
+    return new SshError({ phase: "closed", target, jumpHost, message })
+  }
   if (failure?.level === "client-timeout") {
     return new SshError({
       phase: "timeout",

@@ -14,10 +14,17 @@ import { HostError } from "../../src/hosts/HostError.ts"
 import { type HostAccess, HostRuns, type RunRequest } from "../../src/hosts/HostRuns.ts"
 import { MAX_LINE_BYTES } from "../../src/hosts/Lines.ts"
 import * as LiveHostRuns from "../../src/hosts/LiveHostRuns.ts"
+import { firstUse } from "../../src/ssh/HostKeys.ts"
 import { SshClient, type SshExit, type SshTarget } from "../../src/ssh/SshClient.ts"
 import { SshError } from "../../src/ssh/SshError.ts"
 
-const target: SshTarget = { address: "192.0.2.7", port: 2222, user: "ops", privateKey: Redacted.make("key-1") }
+const target: SshTarget = {
+  address: "192.0.2.7",
+  port: 2222,
+  user: "ops",
+  privateKey: Redacted.make("key-1"),
+  hostKeys: firstUse
+}
 const access: HostAccess = { target, useSudo: false }
 const host = "ops@192.0.2.7:2222"
 const tenant = { claim: "c1", machine: "default/m1", cluster: "u1", fence: 3 }
@@ -190,10 +197,14 @@ describe("the connection", () => {
     ["timeout", "ConnectFailed"],
     ["channel", "ConnectFailed"],
     ["closed", "ConnectFailed"],
-    ["handshake", "Unsupported"],
+    ["limit", "SessionLimit"],
+    ["handshake", "NoCommonAlgorithm"],
     ["authentication", "AuthenticationFailed"],
     ["key", "InvalidKey"],
-    ["hostKey", "HostKeyRejected"]
+    ["passphrase", "InvalidPassphrase"],
+    ["hostKey", "HostKeyRejected"],
+    ["hostKeyChanged", "HostKeyChanged"],
+    ["forwarding", "JumpHostRefused"]
   ]
   for (const [phase, reason] of phases)
     it.effect(`fails by ${phase}: ${reason}`, () =>

@@ -17,6 +17,7 @@ import * as Queue from "effect/Queue"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import { firstUse } from "../../src/ssh/HostKeys.ts"
 import {
   SshClient,
   type SshClientShape,
@@ -259,7 +260,13 @@ export const makeLocalHost = (options: LocalHostOptions = {}): Effect.Effect<Loc
       for (const channel of channels) hangUp(channel)
       channels.clear()
     })
-    const target: SshTarget = { address: "192.0.2.1", port: 22, user: "root", privateKey: Redacted.make("key") }
+    const target: SshTarget = {
+      address: "192.0.2.1",
+      port: 22,
+      user: "root",
+      privateKey: Redacted.make("key"),
+      hostKeys: firstUse
+    }
     const exec = (command: string, stdin: Uint8Array): Effect.Effect<SshProcess, SshError, Scope.Scope> =>
       Effect.map(
         Effect.acquireRelease(

@@ -12,6 +12,7 @@ import * as Engine from "../../src/simulation/demo/Engine.ts"
 import { countsOf, type Farm } from "../../src/simulation/demo/Farm.ts"
 import { openWorld } from "../../src/simulation/hosts/K0s.ts"
 import { shellFarm } from "../../src/simulation/shellhosts/ShellFarm.ts"
+import { firstUse } from "../../src/ssh/HostKeys.ts"
 
 const unavailable = await Effect.runPromise(
   Effect.scoped(
@@ -28,7 +29,12 @@ const leftOvers = (): ReadonlyArray<string> =>
 /** As a person with the key would: the exit code and what was said. */
 const ssh = (farm: Farm, at: { readonly address: string; readonly port: number }, command: string, user = "root") =>
   Effect.gen(function* () {
-    const session = yield* farm.ssh.connect({ ...at, user, privateKey: Redacted.make(farm.privateKey) })
+    const session = yield* farm.ssh.connect({
+      ...at,
+      user,
+      privateKey: Redacted.make(farm.privateKey),
+      hostKeys: firstUse
+    })
     const running = yield* session.exec(command, new Uint8Array())
     const said = yield* Stream.mkString(Stream.decodeText(running.stdout))
     return { said: said.trim(), exit: yield* running.exit }

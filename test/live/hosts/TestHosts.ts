@@ -124,7 +124,13 @@ const toTestHost = (machine: Host.Machine): TestHost => {
     port,
     hostKey,
     privateKey: pool.privateKey,
-    target: (user = "root") => ({ address, port, user, privateKey: Redacted.make(pool.privateKey) }),
+    target: (user = "root") => ({
+      address,
+      port,
+      user,
+      privateKey: Redacted.make(pool.privateKey),
+      hostKeys: { pins: [{ fingerprint: hostKey }] }
+    }),
     machine
   }
 }

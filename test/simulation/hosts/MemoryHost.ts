@@ -17,6 +17,7 @@ import {
   overlappingSteps,
   stepsRunTwice
 } from "../../../src/simulation/Witness.ts"
+import { firstUse } from "../../../src/ssh/HostKeys.ts"
 import type { Ability, ConformanceHost } from "../../conformance/hosts.ts"
 
 const DIR = "/srv/conformance"
@@ -48,7 +49,7 @@ export const makeMemoryHost: Effect.Effect<ConformanceHost, never, Scope.Scope> 
     })
   )
   const access = (user: string, useSudo: boolean) => ({
-    target: { address, port: 22, user, privateKey: Redacted.make(SIMULATED_KEY) },
+    target: { address, port: 22, user, privateKey: Redacted.make(SIMULATED_KEY), hostKeys: firstUse },
     useSudo
   })
   const { disk, kernel } = host

@@ -1,6 +1,7 @@
 /**
  * Owns talking to a simulated host without the host layer: one request, its events. For tests of the host itself.
  */
+
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
@@ -10,6 +11,7 @@ import { execOf } from "../../../src/hosts/driver/Exec.ts"
 import type { HostEvent, Request } from "../../../src/hosts/Protocol.ts"
 import { decodeEvent } from "../../../src/hosts/WireEvent.ts"
 import { SIMULATED_KEY } from "../../../src/simulation/hosts/Accounts.ts"
+import { firstUse } from "../../../src/ssh/HostKeys.ts"
 import type { SshClientShape, SshTarget } from "../../../src/ssh/SshClient.ts"
 import type { SshError } from "../../../src/ssh/SshError.ts"
 
@@ -17,7 +19,8 @@ export const targetOf = (address: string, privateKey = SIMULATED_KEY, user = "ro
   address,
   port: 22,
   user,
-  privateKey: Redacted.make(privateKey)
+  privateKey: Redacted.make(privateKey),
+  hostKeys: firstUse
 })
 
 /** Every event of one exec, to its end. */

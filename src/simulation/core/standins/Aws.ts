@@ -3,6 +3,7 @@
  * AWSMachine becomes a host in memory as soon as there is bootstrap data, and runs it there as user data. The host is lost
  * with the process: a machine that has a providerID is never started again. Does not own the hosts (simulation/hosts).
  */
+
 import { createHash } from "node:crypto"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
@@ -16,6 +17,7 @@ import { CLUSTER_GROUP, INFRASTRUCTURE_GROUP, SECRET_VALUE_KEY } from "../../../
 import { parseCloudConfig } from "../../../domain/CloudConfig.ts"
 import type { HostRunsShape } from "../../../hosts/HostRuns.ts"
 import type { KubeError } from "../../../kube/KubeError.ts"
+import { firstUse } from "../../../ssh/HostKeys.ts"
 import { stringAt } from "../../apiserver/Json.ts"
 import { SIMULATED_KEY } from "../../hosts/Accounts.ts"
 import type { SimulatedHost } from "../../hosts/SimulatedHost.ts"
@@ -80,7 +82,13 @@ const runUserData = (runs: HostRunsShape, host: SimulatedHost, machine: Raw, use
       Effect.annotateLogs({ ...where, why: parsed.failure.message })
     )
   const { files, steps } = parsed.success
-  const target = { address: host.address, port: host.port, user: "root", privateKey: Redacted.make(SIMULATED_KEY) }
+  const target = {
+    address: host.address,
+    port: host.port,
+    user: "root",
+    privateKey: Redacted.make(SIMULATED_KEY),
+    hostKeys: firstUse
+  }
   return runs
     .run(
       { target, useSudo: false },

@@ -8,7 +8,7 @@ import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } f
 import { join } from "node:path"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
-import { fingerprint } from "../../../../src/ssh/SshKey.ts"
+import { fingerprint } from "../../../../src/ssh/Fingerprint.ts"
 import { makeKeyPair } from "../../../ssh/keyPair.ts"
 import { guestDirectory } from "./BaseLayer.ts"
 import { type CommandResult, run, TestHostError } from "./Command.ts"

@@ -234,3 +234,21 @@ export const cuttableKubeClient = (
 
   return wrap(inner, around, aroundWatch)
 }
+
+/** While `open` waits, nothing of this client gets to the server and nothing comes back: a process that was stopped, and goes on later. */
+export const heldKubeClient = (inner: KubeClientShape, open: Effect.Effect<void>): KubeClientShape =>
+  wrap(
+    inner,
+    (_subject, _write, call) =>
+      Effect.andThen(
+        open,
+        Effect.tap(call, () => open)
+      ),
+    (_subject, events) =>
+      Stream.unwrap(
+        Effect.as(
+          open,
+          Stream.tap(events, () => open)
+        )
+      )
+  )

@@ -5,8 +5,9 @@
 import { stringAt } from "./apiserver/Json.ts"
 import type { WriteRecord } from "./apiserver/WriteLog.ts"
 import type { Version } from "./History.ts"
+import type { Entered } from "./Processes.ts"
 import type { WitnessEntry } from "./Witness.ts"
-import type { Entered, World } from "./World.ts"
+import type { World } from "./World.ts"
 
 export interface Line {
   readonly at: number

@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import { TestClock } from "effect/testing"
 import * as World from "../../src/simulation/World.ts"
 
-export type { Entered } from "../../src/simulation/World.ts"
+export type { Entered } from "../../src/simulation/Processes.ts"
 
 export const makeWorld = World.makeWorld()
 

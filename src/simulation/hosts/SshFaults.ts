@@ -132,6 +132,28 @@ export const cuttable = (inner: SshClientShape, cut: CutSwitch): SshClientShape 
   return { connect: (target) => Effect.map(guarded(inner.connect(target)), session) }
 }
 
+/** While `open` waits, nothing gets through in either direction: a process that was stopped, and goes on later. */
+export const held = (inner: SshClientShape, open: Effect.Effect<void>): SshClientShape => {
+  const passing = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+    Effect.andThen(
+      open,
+      Effect.tap(effect, () => open)
+    )
+  const bytes = (stream: Stream.Stream<Uint8Array, SshError>) => Stream.tap(stream, () => open)
+  return {
+    connect: (target) =>
+      Effect.map(passing(inner.connect(target)), (session) => ({
+        hostKey: session.hostKey,
+        exec: (command, stdin) =>
+          Effect.map(passing(session.exec(command, stdin)), (process) => ({
+            stdout: bytes(process.stdout),
+            stderr: bytes(process.stderr),
+            exit: passing(process.exit)
+          }))
+      }))
+  }
+}
+
 /** The drawn faults of `plan` (asked for at each call, so that a run can heal by changing it). */
 export const faultySshClient = (inner: SshClientShape, plan: () => SshFaultPlan): SshClientShape => {
   const exec = Effect.fnUntraced(function* (

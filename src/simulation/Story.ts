@@ -9,6 +9,11 @@ import type { Entered } from "./Processes.ts"
 import type { WitnessEntry } from "./Witness.ts"
 import type { World } from "./World.ts"
 
+/** What of a world is told. */
+export interface Tellable extends Pick<World, "history" | "server" | "witness"> {
+  readonly entered: ReadonlyArray<Entered>
+}
+
 export interface Line {
   readonly at: number
   readonly text: string
@@ -87,7 +92,7 @@ const toldTo = (event: Version["object"]): string =>
 const seconds = (at: number): string => `${(at / 1000).toFixed(3).padStart(9)} s`
 
 /** `done`: what people and fate did. Lines of one moment keep the order: deeds, states, writes, hosts. */
-export const linesOf = (world: World, done: ReadonlyArray<Line> = []): ReadonlyArray<Line> => {
+export const linesOf = (world: Tellable, done: ReadonlyArray<Line> = []): ReadonlyArray<Line> => {
   const lines: Array<Line> = [
     ...done.map(({ at, text }) => ({ at, text: `---- ${text}` })),
     ...world.entered.map((one) => ({ at: one.at, text: `${one.process}: ${one.machine} ${stateText(one)}` })),
@@ -108,5 +113,5 @@ export const linesOf = (world: World, done: ReadonlyArray<Line> = []): ReadonlyA
   return lines.sort((a, b) => a.at - b.at)
 }
 
-export const storyOf = (world: World, done: ReadonlyArray<Line> = []): ReadonlyArray<string> =>
+export const storyOf = (world: Tellable, done: ReadonlyArray<Line> = []): ReadonlyArray<string> =>
   linesOf(world, done).map(({ at, text }) => `${seconds(at)}  ${text}`)

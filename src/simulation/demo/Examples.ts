@@ -52,11 +52,12 @@ const exampleOf = (name: string): Result.Result<Example, ManifestError> =>
     return { name, manifests }
   })
 
-/** Directories of examples/, which are namespaces of the demo. */
+/** Directories of examples/ with YAML in them, which are namespaces of the demo. */
 export const exampleNames = (): ReadonlyArray<string> =>
   readdirSync(DIRECTORY, { withFileTypes: true })
     .filter((entry) => entry.isDirectory())
     .map((entry) => entry.name)
+    .filter((name) => readdirSync(new URL(`${name}/`, DIRECTORY)).some((file) => file.endsWith(".yaml")))
     .sort()
 
 /** As the files have them, by name. */

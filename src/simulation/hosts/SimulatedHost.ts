@@ -101,6 +101,8 @@ export interface SimulatedHost {
   readonly powerOff: Effect.Effect<void>
   readonly powerOn: Effect.Effect<void>
   readonly reboot: Effect.Effect<void>
+  /** For a process of the host, which dies of it: returns before the power goes. */
+  readonly rebootSoon: Effect.Effect<void>
   /** Power off, a fresh disk, a new host key, power on. */
   readonly reimage: Effect.Effect<void>
 }
@@ -131,6 +133,7 @@ export const makeSimulatedHost = Effect.fnUntraced(function* (
   index: number,
   witness: Witness
 ): Effect.fn.Return<SimulatedHost, never, Scope.Scope> {
+  const scope = yield* Effect.scope
   const port = options.port ?? 22
   const name = options.name ?? (port === 22 ? options.address : `${options.address}:${port}`)
   const disk = makeDisk(options.image)
@@ -182,6 +185,8 @@ export const makeSimulatedHost = Effect.fnUntraced(function* (
       .pipe(Effect.asVoid)
   }
 
+  const reboot = Effect.andThen(kernel.powerOff, kernel.powerOn)
+
   return {
     name,
     address: options.address,
@@ -214,7 +219,8 @@ export const makeSimulatedHost = Effect.fnUntraced(function* (
     killStep: kernel.kill((process) => process.role === "step"),
     powerOff: kernel.powerOff,
     powerOn: kernel.powerOn,
-    reboot: Effect.andThen(kernel.powerOff, kernel.powerOn),
+    reboot,
+    rebootSoon: Effect.asVoid(Effect.forkIn(reboot, scope)),
     reimage: Effect.gen(function* () {
       yield* kernel.powerOff
       disk.reimage()

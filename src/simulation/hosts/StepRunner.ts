@@ -43,6 +43,8 @@ export interface StepBehaviour {
   readonly stderr?: string
   /** Absent: 0. */
   readonly exitCode?: number
+  /** After all that, and if it went well, the step does what it would have done without this script. */
+  readonly goesOn?: boolean
   /** Only the first `times` executions behave so; then the next match, or the default, counts. */
   readonly times?: number
 }
@@ -207,23 +209,26 @@ export const makeStepRunner = (options: StepRunnerOptions): ScriptedSteps => {
     }
     return 0
   })
+  const usual: StepRunner = (context) =>
+    orNoSpace(
+      context,
+      Effect.gen(function* () {
+        for (const part of sections(context.step)) {
+          const code = yield* section(context, part)
+          if (code !== 0) return code
+        }
+        return 0
+      })
+    )
   const run: StepRunner = (context) =>
     Effect.suspend(() => {
       const found = scripted.find(({ left, matcher }) => left > 0 && matches(matcher, context.step, context.index))
-      if (found !== undefined) {
-        found.left -= 1
-        return behave(context, found.behaviour)
-      }
-      return orNoSpace(
-        context,
-        Effect.gen(function* () {
-          for (const part of sections(context.step)) {
-            const code = yield* section(context, part)
-            if (code !== 0) return code
-          }
-          return 0
-        })
-      )
+      if (found === undefined) return usual(context)
+      found.left -= 1
+      const behaved = behave(context, found.behaviour)
+      return found.behaviour.goesOn === true
+        ? Effect.flatMap(behaved, (code) => (code === 0 ? usual(context) : Effect.succeed(code)))
+        : behaved
     })
   return {
     run,

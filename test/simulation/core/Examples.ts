@@ -17,6 +17,7 @@ import { type JsonObject, KubeClient } from "../../../src/kube/KubeClient.ts"
 import * as Provider from "../../../src/provider/Provider.ts"
 import { objectAt, stringAt } from "../../../src/simulation/apiserver/Json.ts"
 import * as ManagementCluster from "../../../src/simulation/core/ManagementCluster.ts"
+import * as Demo from "../../../src/simulation/demo/Examples.ts"
 import { root, SIMULATED_KEY, sudoer } from "../../../src/simulation/hosts/Accounts.ts"
 import { makeSimulatedHosts } from "../../../src/simulation/hosts/SimulatedHosts.ts"
 import * as SimulatedApiServer from "../../../src/simulation/SimulatedApiServer.ts"
@@ -110,10 +111,7 @@ const named = (manifests: ReadonlyArray<JsonObject>): ReadonlyMap<string, string
     })
   )
 
-export const exampleNames: ReadonlyArray<string> = readdirSync(EXAMPLES, { withFileTypes: true })
-  .filter((entry) => entry.isDirectory())
-  .map((entry) => entry.name)
-  .sort()
+export const exampleNames: ReadonlyArray<string> = Demo.exampleNames()
 
 const inNamespace = (document: JsonObject, namespace: string): JsonObject => {
   const text = JSON.stringify(document).replaceAll('"namespace":"default"', `"namespace":"${namespace}"`)

@@ -129,6 +129,9 @@ export const inspect = (all: Inspected): Inspection => ({
   events: (object) => eventsOf(all.server.store, object),
   violations: (canaries = []) => {
     const providers = new Set(all.processes.map(({ name }) => name))
+    const lost = all.history.lost() + all.witness.lost()
+    // What was not recorded can't be judged, and must not pass for well.
+    if (lost > 0) return [{ checker: "complete", at: 0, what: `${lost} happenings are not on record: too long a run` }]
     return judge({
       witness: all.witness.entries(),
       versions: all.history.versions(),

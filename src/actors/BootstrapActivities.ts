@@ -14,25 +14,28 @@ import type { BootstrapToken } from "../domain/JoinToken.ts"
 import type { KubeClientShape } from "../kube/KubeClient.ts"
 import type { KubeError } from "../kube/KubeError.ts"
 import * as Data from "./BootstrapDataSecret.ts"
-import { clusterName } from "./BootstrapInputs.ts"
-import type { BootstrapConfig, Renderer } from "./BootstrapRenderers.ts"
+import { type Around, clusterName, ownerOf, tokenTtlSeconds } from "./BootstrapInputs.ts"
+import { type BootstrapConfig, needsToken, type Renderer, render } from "./BootstrapRenderers.ts"
 import * as Sources from "./BootstrapSources.ts"
 import * as Tokens from "./BootstrapTokenSecrets.ts"
-import type { Surroundings } from "./MachineInputs.ts"
+import * as Controllers from "./ControllerJoin.ts"
 import { keyOf } from "./Objects.ts"
 import { changedSince, changeOf, look } from "./ObjectWatch.ts"
+import * as Workload from "./WorkloadAccess.ts"
 
 /** What someone may have mended where no watch shows it is looked at again after this long, milliseconds. */
 export const RECHECK_MILLIS = 60_000
 /** A token that needs nothing is looked at this often all the same, milliseconds: someone may have deleted it. */
 export const KEEP_MILLIS = 3_600_000
 
-export interface Services extends Sources.Reader {
+export interface Services extends Workload.Reader {
   readonly renderer: Renderer
+  /** Of tokens whose config says nothing about it, seconds. */
+  readonly tokenTtlSeconds: number
   /** Cryptographically secure bytes. */
   readonly randomBytes: (size: number) => Effect.Effect<Uint8Array>
   readonly current: () => BootstrapConfig
-  readonly around: () => Effect.Effect<Surroundings>
+  readonly around: () => Effect.Effect<Around>
 }
 
 type Post = (event: Event) => Effect.Effect<void>
@@ -48,12 +51,14 @@ export const make = (services: Services) => {
       ? Effect.void
       : Effect.flatMap(Random.next, (random) => Effect.sleep(backoffMillis(policy, failures, random)))
   const place = () => ({ namespace: current().metadata.namespace ?? "", name: current().metadata.name })
-  const readData = Effect.suspend(() => optional(kube.get(Secrets, place()))).pipe(Effect.mapError(Sources.apiFailure))
+  const readData = Effect.suspend(() => optional(kube.get(Secrets, place()))).pipe(Effect.mapError(Workload.apiFailure))
 
-  const tokenUse = (config: BootstrapConfig, { owner }: Surroundings): Tokens.TokenUse => ({
+  const tokenUse = (config: BootstrapConfig, around: Around): Tokens.TokenUse => ({
     configUid: config.metadata.uid ?? "",
+    ttlSeconds: tokenTtlSeconds(config, services.tokenTtlSeconds),
     // The config is named like its Machine (CAPI): a fair name while the owner is not to be seen.
-    secretFor: (token, end) => renderer.tokenSecret(token, end, keyOf(owner ?? config))
+    secretFor: (token, end) =>
+      renderer.tokenSecret(token, end, ownerOf(around)?.whose ?? `${kindName} ${keyOf(config)}`)
   })
 
   /** Ours, or made ours; fails when the name is taken by another's. */
@@ -65,14 +70,14 @@ export const make = (services: Services) => {
     const { uid, resourceVersion } = secret.metadata
     return yield* kube
       .patch(Secrets, place(), Data.adoption(secret, kindName, config), { uid, resourceVersion })
-      .pipe(Effect.mapError(Sources.apiFailure))
+      .pipe(Effect.mapError(Workload.apiFailure))
   })
 
   const rendered = (config: BootstrapConfig, inputs: Sources.Gathered["inputs"], token: BootstrapToken) => {
-    const result = renderer.render(config, inputs, token)
+    const result = render(config, inputs, token)
     return Result.isSuccess(result)
       ? Effect.succeed(result.success)
-      : Effect.fail(Sources.inputFailure(result.failure.reason ?? Sources.INVALID, result.failure.message))
+      : Effect.fail(Workload.inputFailure(result.failure.reason ?? Workload.INVALID, result.failure.message))
   }
 
   /** Reads everything and renders it once for nothing, so that no token is minted for a config that can't be rendered. */
@@ -81,7 +86,8 @@ export const make = (services: Services) => {
     const surroundings = yield* around()
     const secret = yield* readData
     if (secret === undefined) {
-      const { inputs } = yield* Sources.gather(services, config, surroundings)
+      const { inputs, workload } = yield* Sources.gather(services, renderer.role, config, surroundings)
+      if (needsToken(inputs)) yield* workload
       yield* rendered(config, inputs, PLACEHOLDER)
     } else if (Data.ownership(secret, kindName, config, clusterName(config, surroundings)) === "foreign")
       return yield* Effect.fail(notOurs(config, secret))
@@ -97,49 +103,72 @@ export const make = (services: Services) => {
       return yield* post(Event.Provided({ attempt, adopted: true }))
     }
     const refusal = renderer.refusal(config)
-    if (refusal !== undefined) return yield* Effect.fail(Sources.inputFailure(refusal.reason, refusal.message))
-    const { inputs, workload, cluster } = yield* Sources.gather(services, config, surroundings)
+    if (refusal !== undefined) return yield* Effect.fail(Workload.inputFailure(refusal.reason, refusal.message))
+    const { inputs, workload, cluster } = yield* Sources.gather(services, renderer.role, config, surroundings)
     const use = tokenUse(config, surroundings)
-    const token = yield* Sources.converse(workload, (client) => Tokens.mint(client, use, services.randomBytes))
+    const token = needsToken(inputs)
+      ? yield* Workload.converse(yield* workload, (client) => Tokens.mint(client, use, services.randomBytes))
+      : PLACEHOLDER
     const data = yield* rendered(config, inputs, token)
     yield* kube
       .create(Secrets, Data.manifest(kindName, config, cluster, data))
-      .pipe(Effect.mapError(Sources.apiFailure))
+      .pipe(Effect.mapError(Workload.apiFailure))
     yield* post(Event.Provided({ attempt, adopted: false }))
+  })
+
+  /** A worker's data without a token is data that we don't understand. */
+  const tokenIn = (secret: Secret): Data.DataToken => {
+    const token = Data.tokenInData(secret)
+    return token === "none" && renderer.role === "worker" ? "unreadable" : token
+  }
+
+  const workloadOf = (config: BootstrapConfig, surroundings: Around) =>
+    Effect.flatMap(Sources.targetOf(config, surroundings), (target) => Workload.workload(services, target))
+
+  /** Keeps the token of a machine that has not joined valid; how long it may be left alone, or that it has joined. */
+  const tend = Effect.fnUntraced(function* (token: Exclude<Data.DataToken, "none">) {
+    const config = current()
+    const surroundings = yield* around()
+    const workload = yield* workloadOf(config, surroundings)
+    const known = token === "unreadable" ? undefined : token
+    // First: a token that was revoked because its machine had joined must not come back.
+    if (renderer.role === "controller" && (yield* Controllers.hasJoined(workload.kube, config))) return "joined"
+    return yield* Workload.converse(workload, (client) => Tokens.keep(client, tokenUse(config, surroundings), known))
+  })
+
+  /** Of a controller there may never be a Node: its cluster itself says when it is there. */
+  const joins = Effect.suspend(() => {
+    if (renderer.role !== "controller") return Effect.never
+    const open = Effect.flatMap(around(), (surroundings) => workloadOf(current(), surroundings))
+    return Controllers.untilJoined(open, current())
   })
 
   /** Until the Machine has joined: the Secret is there, and its token valid. */
   const keep = Effect.fnUntraced(function* (post: Post, attempt: number) {
     while (true) {
       const { namespace, name } = place()
-      const sight = yield* look(kube, Secrets, namespace, name).pipe(Effect.mapError(Sources.apiFailure))
+      const sight = yield* look(kube, Secrets, namespace, name).pipe(Effect.mapError(Workload.apiFailure))
       if (sight.object === undefined) return yield* post(Event.DataLost({ attempt }))
-      const surroundings = yield* around()
-      const secret = yield* own(sight.object, clusterName(current(), surroundings))
-      const left = yield* Effect.scoped(
-        Effect.flatMap(Sources.workload(services, current(), surroundings), (workload) =>
-          Sources.converse(workload, (client) =>
-            Tokens.keep(client, tokenUse(current(), surroundings), Data.tokenInData(secret))
-          )
-        )
-      )
+      const secret = yield* own(sight.object, clusterName(current(), yield* around()))
+      const token = tokenIn(secret)
+      const left = token === "none" ? KEEP_MILLIS : yield* Effect.scoped(tend(token))
+      if (left === "joined") return yield* post(Event.Joined({ attempt }))
       yield* post(Event.Kept({ attempt }))
-      yield* Effect.raceFirst(
-        Effect.sleep(Math.min(left, KEEP_MILLIS)),
-        changedSince(kube, Secrets, namespace, name, sight.resourceVersion)
-      )
+      const change = yield* Effect.raceAllFirst([
+        Effect.as(Effect.sleep(Math.min(left, KEEP_MILLIS)), "look" as const),
+        Effect.as(changedSince(kube, Secrets, namespace, name, sight.resourceVersion), "look" as const),
+        Effect.as(joins, "joined" as const)
+      ])
+      if (change === "joined") return yield* post(Event.Joined({ attempt }))
     }
   })
 
-  const revoke = Effect.fnUntraced(function* (post: Post, attempt: number, andData: boolean) {
-    const config = current()
-    const surroundings = yield* around()
-    const secret = yield* readData
-    const cluster = clusterName(config, surroundings)
-    const mine = secret !== undefined && Data.ownership(secret, kindName, config, cluster) !== "foreign"
-    const use = tokenUse(config, surroundings)
-    const leftBehind = yield* Effect.flatMap(Sources.workload(services, config, surroundings), (workload) =>
-      Sources.converse(workload, (client) => Tokens.revoke(client, use, mine ? Data.tokenInData(secret) : undefined))
+  /** Answers why it could not be looked for, when that will never be possible. */
+  const revokeToken = (config: BootstrapConfig, surroundings: Around, token: Exclude<Data.DataToken, "none">) =>
+    Effect.flatMap(workloadOf(config, surroundings), (workload) =>
+      Workload.converse(workload, (client) =>
+        Tokens.revoke(client, tokenUse(config, surroundings), token === "unreadable" ? undefined : token)
+      )
     ).pipe(
       Effect.as(undefined),
       Effect.catchIf(
@@ -147,10 +176,19 @@ export const make = (services: Services) => {
         (failure) => Effect.succeed(failure.message)
       )
     )
+
+  const revoke = Effect.fnUntraced(function* (post: Post, attempt: number, andData: boolean) {
+    const config = current()
+    const surroundings = yield* around()
+    const secret = yield* readData
+    const cluster = clusterName(config, surroundings)
+    const mine = secret !== undefined && Data.ownership(secret, kindName, config, cluster) !== "foreign"
+    const token = mine ? tokenIn(secret) : "unreadable"
+    const leftBehind = token === "none" ? undefined : yield* revokeToken(config, surroundings, token)
     // A config of the same name must not take this one's data for its own.
     if (andData && mine) {
       yield* optional(kube.delete(Secrets, place(), { uid: secret.metadata.uid })).pipe(
-        Effect.mapError(Sources.apiFailure)
+        Effect.mapError(Workload.apiFailure)
       )
     }
     yield* post(Event.Revoked({ attempt, ...(leftBehind === undefined ? {} : { leftBehind }) }))
@@ -194,12 +232,12 @@ const watching = (kube: KubeClientShape, namespace: string, { kind, name }: Awai
   kind === "Secret" ? changeOf(kube, Secrets, namespace, name) : changeOf(kube, ConfigMaps, namespace, name)
 
 /** The way in is gone, and so is, or will be, what it led to. A Cluster that stays gets its kubeconfig back. */
-const isUnreachableForGood = (failure: Failure, { cluster }: Surroundings): boolean =>
+const isUnreachableForGood = (failure: Failure, { cluster }: Around): boolean =>
   GONE_REASONS.has(failure.reason) && (cluster === undefined || isDeleting(cluster))
 const GONE_REASONS: ReadonlySet<string> = new Set(["KubeconfigNotFound", "HostingKubeconfigNotFound", "ClusterUnknown"])
 
 const notOurs = (config: BootstrapConfig, secret: Secret): Failure =>
-  Sources.inputFailure(
+  Workload.inputFailure(
     "DataSecretNotOurs",
     `Secret ${keyOf(secret)} exists, and is not the bootstrap data of ${keyOf(config)}. Delete or rename it.`,
     { kind: "Secret", name: secret.metadata.name }

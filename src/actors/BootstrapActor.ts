@@ -9,6 +9,7 @@ import { Secrets } from "../api/Core.ts"
 import * as Names from "../api/Names.ts"
 import * as Bootstrap from "../domain/Bootstrap.ts"
 import { isProgress, status, wantsFinalizer } from "../domain/BootstrapStatus.ts"
+import { TOKEN_TTL_SECONDS } from "../domain/JoinToken.ts"
 import type { Notice } from "../domain/Notice.ts"
 import { type JsonObject, KubeClient, type KubeClientShape } from "../kube/KubeClient.ts"
 import { absent, KubeError } from "../kube/KubeError.ts"
@@ -18,12 +19,17 @@ import type { Mailbox } from "../runtime/Mailbox.ts"
 import { supervise } from "../runtime/Supervisor.ts"
 import * as Activities from "./BootstrapActivities.ts"
 import { ownership } from "./BootstrapDataSecret.ts"
-import { clusterName, GONE, observe } from "./BootstrapInputs.ts"
-import { type BootstrapConfig, type BootstrapKind, type Renderer, renderers } from "./BootstrapRenderers.ts"
+import { type Around, clusterName, GONE, observe } from "./BootstrapInputs.ts"
+import {
+  type BootstrapConfig,
+  type BootstrapKind,
+  type BootstrapRole,
+  type Renderer,
+  renderers
+} from "./BootstrapRenderers.ts"
 import { EventRecorder } from "./EventRecorder.ts"
-import type { Surroundings } from "./MachineInputs.ts"
 import * as Recorder from "./ObjectRecorder.ts"
-import { hasFinalizer, withFinalizer, withoutFinalizer } from "./Objects.ts"
+import { annotation, hasFinalizer, withFinalizer, withoutFinalizer } from "./Objects.ts"
 
 export type { BootstrapConfig, BootstrapKind } from "./BootstrapRenderers.ts"
 
@@ -38,7 +44,9 @@ export interface Options {
   readonly name: string
   readonly uid: string
   /** What the caches show around the config, at the time of asking. */
-  readonly around: (config: BootstrapConfig) => Effect.Effect<Surroundings>
+  readonly around: (config: BootstrapConfig) => Effect.Effect<Around>
+  /** Absent: TOKEN_TTL_SECONDS. */
+  readonly tokenTtlSeconds?: number
   /** For inspection: every state that is entered. */
   readonly entered?: (state: Bootstrap.State) => void
 }
@@ -80,6 +88,7 @@ const oneLife = Effect.fnUntraced(function* (options: Options, mailbox: Mailbox<
     kube,
     clusters,
     renderer,
+    tokenTtlSeconds: options.tokenTtlSeconds ?? TOKEN_TTL_SECONDS,
     randomBytes,
     current: recorder.current,
     around: () => options.around(recorder.current())
@@ -114,7 +123,7 @@ const oneLife = Effect.fnUntraced(function* (options: Options, mailbox: Mailbox<
   )
 })
 
-const hasData = (kube: KubeClientShape, renderer: Renderer, config: BootstrapConfig, around: Surroundings) => {
+const hasData = (kube: KubeClientShape, renderer: Renderer, config: BootstrapConfig, around: Around) => {
   const { namespace = "", name } = config.metadata
   return Effect.map(
     absent(kube.get(Secrets, { namespace, name })),
@@ -127,13 +136,30 @@ const hasData = (kube: KubeClientShape, renderer: Renderer, config: BootstrapCon
 
 const FINALIZER = Names.BOOTSTRAP_CONFIG_FINALIZER
 
-export const durablePatch = (config: BootstrapConfig, state: Bootstrap.State): JsonObject | undefined => {
-  const wanted = wantsFinalizer(state)
-  if (wanted === undefined || wanted === hasFinalizer(config, FINALIZER)) return undefined
-  return {
-    metadata: { finalizers: wanted ? withFinalizer(config, FINALIZER) : withoutFinalizer(config, FINALIZER) }
+/** A worker's Machine says itself, by its Node, that it has joined. */
+const wantsJoined = (role: BootstrapRole, config: BootstrapConfig, { phase, halted }: Bootstrap.State): boolean =>
+  role === "controller" &&
+  halted === undefined &&
+  phase._tag === "Ready" &&
+  phase.token !== "kept" &&
+  annotation(config, Names.JOINED_ANNOTATION) === undefined
+
+export const durablePatch =
+  (role: BootstrapRole) =>
+  (config: BootstrapConfig, state: Bootstrap.State): JsonObject | undefined => {
+    const wanted = wantsFinalizer(state)
+    const changed = wanted !== undefined && wanted !== hasFinalizer(config, FINALIZER)
+    const joined = wantsJoined(role, config, state)
+    if (!changed && !joined) return undefined
+    return {
+      metadata: {
+        ...(changed
+          ? { finalizers: wanted ? withFinalizer(config, FINALIZER) : withoutFinalizer(config, FINALIZER) }
+          : {}),
+        ...(joined ? { annotations: { [Names.JOINED_ANNOTATION]: "true" } } : {})
+      }
+    }
   }
-}
 
 export const statusPatch = (config: BootstrapConfig, state: Bootstrap.State, now: string): JsonObject | undefined => {
   const wanted = status(state)
@@ -154,10 +180,11 @@ export const statusPatch = (config: BootstrapConfig, state: Bootstrap.State, now
 const recording = (renderer: Renderer): Recorder.Recording<BootstrapConfig, Bootstrap.State> => ({
   kind: renderer.kind,
   isFinal: Bootstrap.isFinal,
-  durablePatch,
+  durablePatch: durablePatch(renderer.role),
   statusPatch,
   isProgress,
   sameFacts: (before, after) =>
     hasFinalizer(before, FINALIZER) === hasFinalizer(after, FINALIZER) &&
+    annotation(before, Names.JOINED_ANNOTATION) === annotation(after, Names.JOINED_ANNOTATION) &&
     before.metadata.deletionTimestamp === after.metadata.deletionTimestamp
 })

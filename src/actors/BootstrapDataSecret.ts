@@ -76,7 +76,7 @@ const readable = (value: Uint8Array): ReadonlyArray<Uint8Array> => {
   const text = new TextDecoder().decode(value)
   if (!isMultipart(text)) return [value]
   const parts = parseMultipart(text)
-  return Result.isFailure(parts) ? [] : parts.success.map((part) => new TextEncoder().encode(part.body))
+  return Result.isFailure(parts) ? [value] : parts.success.map((part) => new TextEncoder().encode(part.body))
 }
 
 interface Written {
@@ -84,24 +84,31 @@ interface Written {
   readonly content: Uint8Array
 }
 
-const writtenFiles = (value: Uint8Array, format: string | undefined): ReadonlyArray<Written> => {
+/** Undefined in the list: a part that can't be read. */
+const writtenFiles = (value: Uint8Array, format: string | undefined): ReadonlyArray<Written | undefined> => {
   if (format === "ignition") return [...ignitionContents(value)].map(([path, content]) => ({ path, content }))
-  if (format !== undefined && format !== "cloud-config") return []
-  return readable(value).flatMap((part) => Result.getOrUndefined(parseCloudConfig(part))?.files ?? [])
+  if (format !== undefined && format !== "cloud-config") return [undefined]
+  return readable(value).flatMap(
+    (part): ReadonlyArray<Written | undefined> =>
+      Result.match(parseCloudConfig(part), { onSuccess: ({ files }) => files, onFailure: () => [undefined] })
+  )
 }
 
 /**
- * The token in the data, ours or k0smotron's: whatever file holds a join token. Undefined when there is none to be read;
- * then the label in the workload cluster is the only trace.
+ * The token in the data, ours or k0smotron's: whatever file holds a join token. `none`: there is none, as for the
+ * controller that starts a cluster; `unreadable`: then the label in the workload cluster is the only trace.
  */
-export const tokenInData = (secret: Secret | undefined): BootstrapToken | undefined => {
+export type DataToken = BootstrapToken | "none" | "unreadable"
+
+export const tokenInData = (secret: Secret | undefined): DataToken => {
   const value = secret === undefined ? undefined : secretBytes(secret, Names.SECRET_VALUE_KEY)
   const format = secret === undefined ? undefined : secretText(secret, Names.SECRET_FORMAT_KEY)
-  if (value === undefined) return undefined
-  for (const file of writtenFiles(value, format)) {
-    if (!/[./]token$/.test(file.path)) continue
+  if (value === undefined) return "unreadable"
+  const files = writtenFiles(value, format)
+  for (const file of files) {
+    if (file === undefined || !/[./]token$/.test(file.path)) continue
     const join = decodeJoinToken(new TextDecoder().decode(file.content).trim())
     if (Result.isSuccess(join)) return join.success.token
   }
-  return undefined
+  return files.includes(undefined) ? "unreadable" : "none"
 }

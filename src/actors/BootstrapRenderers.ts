@@ -12,33 +12,54 @@ import {
 import type { Kind } from "../api/Kind.ts"
 import { bootstrapData, type Rendered } from "../domain/BootstrapData.ts"
 import { workerBootstrap } from "../domain/BootstrapScript.ts"
-import type { FileInput } from "../domain/bootstrap/CommonInput.ts"
+import type { CommonInput, FileInput } from "../domain/bootstrap/CommonInput.ts"
 import type { Ingress } from "../domain/bootstrap/Ingress.ts"
+import type { Payload } from "../domain/bootstrap/Payload.ts"
+import { type ClusterCertificates, controllerBootstrap } from "../domain/ControllerScript.ts"
 import {
   type BootstrapToken,
   controllerTokenSecret,
   encodeJoinToken,
+  type JoinToken,
   type TokenSecret,
   workerTokenSecret
 } from "../domain/JoinToken.ts"
 
 export type BootstrapConfig = K0sWorkerConfig | K0sControllerConfig
 export type BootstrapKind = "K0sWorkerConfig" | "K0sControllerConfig"
+export type BootstrapRole = "worker" | "controller"
 
-/** Everything that is rendered but the config itself and the token. */
-export interface Inputs {
-  readonly machineName: string
+interface CommonInputs {
+  /** Undefined: of a MachinePool. */
+  readonly machineName: string | undefined
   /** Normalised; undefined: the latest. */
   readonly version: string | undefined
   /** PEM. */
   readonly ca: string
-  /** Where the machine joins. */
-  readonly server: string
   readonly files: ReadonlyArray<FileInput>
-  readonly ingress: Ingress | undefined
   /** As it was given; gzip is fine. */
   readonly customUserData: Uint8Array | undefined
 }
+
+export interface WorkerInputs extends CommonInputs {
+  readonly role: "worker"
+  /** Where the machine joins. */
+  readonly server: string
+  readonly ingress: Ingress | undefined
+}
+
+export interface ControllerInputs extends CommonInputs {
+  readonly role: "controller"
+  readonly join:
+    | { readonly as: "first"; readonly certificates: ClusterCertificates }
+    | { readonly as: "joining"; readonly server: string }
+}
+
+/** Everything that is rendered but the config itself and the token. */
+export type Inputs = WorkerInputs | ControllerInputs
+
+/** The one that starts a cluster has nobody to show a token to. */
+export const needsToken = (inputs: Inputs): boolean => inputs.role === "worker" || inputs.join.as === "joining"
 
 export interface Refusal {
   readonly reason: string
@@ -47,62 +68,80 @@ export interface Refusal {
 
 export interface Renderer {
   readonly kind: Kind<BootstrapConfig>
+  readonly role: BootstrapRole
   /** What no retry and no other object can help: the config must be changed. */
   readonly refusal: (config: BootstrapConfig) => Refusal | undefined
-  readonly tokenSecret: (token: BootstrapToken, expiresMillis: number, machine: string) => TokenSecret
-  readonly render: (
-    config: BootstrapConfig,
-    inputs: Inputs,
-    token: BootstrapToken
-  ) => Result.Result<Rendered, { readonly reason?: string; readonly message: string }>
+  /** `whose`: kind, namespace and name of who joins with it. */
+  readonly tokenSecret: (token: BootstrapToken, expiresMillis: number, whose: string) => TokenSecret
 }
 
-export const NOT_SUPPORTED_YET = "NotSupportedYet"
-const notYet = (what: string, instead: string): Refusal => ({
-  reason: NOT_SUPPORTED_YET,
-  message: `${what} is not supported yet: ${instead}`
-})
+/** k0s' own configuration, which only controllers have. */
+export const k0sConfigOf = (config: BootstrapConfig): unknown =>
+  config.spec !== undefined && "k0s" in config.spec ? config.spec.k0s : undefined
 
-const worker: Renderer = {
-  kind: K0sWorkerConfigs,
-  refusal: () => undefined,
-  tokenSecret: workerTokenSecret,
-  render: (config, inputs, token) => {
-    const { spec } = config
-    const payload = workerBootstrap({
-      machineName: inputs.machineName,
-      version: inputs.version,
-      joinToken: encodeJoinToken({ server: inputs.server, ca: inputs.ca, user: "kubelet-bootstrap", token }),
-      args: spec?.args,
-      files: inputs.files,
-      preStartCommands: spec?.preStartCommands,
-      postStartCommands: spec?.postStartCommands,
-      preInstalledK0s: spec?.preInstalledK0s,
-      downloadURL: spec?.downloadURL,
-      k0sInstallDir: spec?.k0sInstallDir,
-      useSystemHostname: spec?.useSystemHostname,
-      workingDir: spec?.workingDir,
-      ingress: inputs.ingress
-    })
-    return Result.flatMap(payload, (done) =>
-      bootstrapData(done, { customUserData: inputs.customUserData, ignition: spec?.ignition })
-    )
+const tunneling = (config: BootstrapConfig): Refusal | undefined =>
+  config.spec !== undefined && "tunneling" in config.spec && config.spec.tunneling?.enabled === true
+    ? {
+        reason: "TunnelingNotSupported",
+        message:
+          "spec.tunneling is not supported: Machinist runs no tunnel (frp). Give the control plane an endpoint that " +
+          "workers and the management cluster reach, and set spec.tunneling.enabled to false."
+      }
+    : undefined
+
+export const renderers: Readonly<Record<BootstrapKind, Renderer>> = {
+  K0sWorkerConfig: {
+    kind: K0sWorkerConfigs,
+    role: "worker",
+    refusal: () => undefined,
+    tokenSecret: workerTokenSecret
+  },
+  K0sControllerConfig: {
+    kind: K0sControllerConfigs,
+    role: "controller",
+    refusal: tunneling,
+    tokenSecret: controllerTokenSecret
   }
 }
 
-const controllerRefusal = notYet(
-  "K0sControllerConfig",
-  "use a K0smotronControlPlane, or let k0smotron's bootstrap provider make the controllers"
-)
+const commonInput = ({ spec }: BootstrapConfig, inputs: CommonInputs): CommonInput => ({
+  machineName: inputs.machineName,
+  version: inputs.version,
+  args: spec?.args,
+  files: inputs.files,
+  preStartCommands: spec?.preStartCommands,
+  postStartCommands: spec?.postStartCommands,
+  preInstalledK0s: spec?.preInstalledK0s,
+  downloadURL: spec?.downloadURL,
+  k0sInstallDir: spec?.k0sInstallDir,
+  useSystemHostname: spec?.useSystemHostname,
+  workingDir: spec?.workingDir
+})
 
-const controller: Renderer = {
-  kind: K0sControllerConfigs,
-  refusal: () => controllerRefusal,
-  tokenSecret: controllerTokenSecret,
-  render: () => Result.fail(controllerRefusal)
+type Refused = { readonly reason?: string; readonly message: string }
+
+const payloadOf = (config: BootstrapConfig, inputs: Inputs, token: BootstrapToken): Result.Result<Payload, Refused> => {
+  const common = commonInput(config, inputs)
+  const joinToken = (user: JoinToken["user"], server: string) => encodeJoinToken({ server, ca: inputs.ca, user, token })
+  if (inputs.role === "worker") {
+    const { ingress, server } = inputs
+    return workerBootstrap({ ...common, joinToken: joinToken("kubelet-bootstrap", server), ingress })
+  }
+  const { join, machineName } = inputs
+  if (machineName === undefined) return Result.fail({ message: "A MachinePool can't own a controller" })
+  return controllerBootstrap({
+    ...common,
+    machineName,
+    k0sConfig: k0sConfigOf(config),
+    join: join.as === "first" ? join : { as: "joining", joinToken: joinToken("controller-bootstrap", join.server) }
+  })
 }
 
-export const renderers: Readonly<Record<BootstrapKind, Renderer>> = {
-  K0sWorkerConfig: worker,
-  K0sControllerConfig: controller
-}
+export const render = (
+  config: BootstrapConfig,
+  inputs: Inputs,
+  token: BootstrapToken
+): Result.Result<Rendered, Refused> =>
+  Result.flatMap(payloadOf(config, inputs, token), (payload) =>
+    bootstrapData(payload, { customUserData: inputs.customUserData, ignition: config.spec?.ignition })
+  )

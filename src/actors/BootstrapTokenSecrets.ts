@@ -7,14 +7,20 @@ import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import { type Secret, Secrets, secretText } from "../api/Core.ts"
 import { CONFIG_UID_LABEL } from "../api/Names.ts"
-import { type FoundToken, labelled, renewIn, TOKEN_ID_TRIES, tokenIdFor, tokenOf } from "../domain/BootstrapTokens.ts"
+import {
+  type FoundToken,
+  freshMillis,
+  labelled,
+  renewIn,
+  TOKEN_ID_TRIES,
+  tokenIdFor,
+  tokenOf
+} from "../domain/BootstrapTokens.ts"
 import {
   type BootstrapToken,
   TOKEN_NAMESPACE,
   TOKEN_RANDOM_BYTES,
-  TOKEN_RENEW_BEFORE_SECONDS,
   TOKEN_SECRET_TYPE,
-  TOKEN_TTL_SECONDS,
   type TokenSecret,
   tokenExpiration,
   tokenFromBytes,
@@ -23,12 +29,10 @@ import {
 import type { KubeClientShape } from "../kube/KubeClient.ts"
 import { KubeError } from "../kube/KubeError.ts"
 
-/** A token just made or renewed may be left alone this long, milliseconds. */
-const RENEWED_MILLIS = (TOKEN_TTL_SECONDS - TOKEN_RENEW_BEFORE_SECONDS) * 1000
-
 /** Whose token, and how its Secret is made (worker and controller tokens differ in their usages). */
 export interface TokenUse {
   readonly configUid: string
+  readonly ttlSeconds: number
   readonly secretFor: (token: BootstrapToken, expiresMillis: number) => TokenSecret
 }
 
@@ -60,16 +64,16 @@ const absent = <A>(read: Effect.Effect<A, KubeError>): Effect.Effect<A | undefin
     () => Effect.succeed(undefined)
   )
 
-const expires = Effect.map(Clock.currentTimeMillis, (now) => now + TOKEN_TTL_SECONDS * 1000)
+const expires = ({ ttlSeconds }: TokenUse) => Effect.map(Clock.currentTimeMillis, (now) => now + ttlSeconds * 1000)
 
 const createSecret = (workload: KubeClientShape, use: TokenUse, token: BootstrapToken) =>
-  Effect.flatMap(expires, (end) =>
+  Effect.flatMap(expires(use), (end) =>
     workload.create(Secrets, labelled(use.secretFor(token, end), CONFIG_UID_LABEL, use.configUid))
   )
 
 /** The same Secret with a later end: the bootstrap data that carries the token keeps its bytes. */
-const renew = (workload: KubeClientShape, name: string) =>
-  Effect.flatMap(expires, (end) =>
+const renew = (workload: KubeClientShape, use: TokenUse, name: string) =>
+  Effect.flatMap(expires(use), (end) =>
     Effect.asVoid(workload.patch(Secrets, ref(name), { data: { expiration: tokenExpiration(end) } }))
   )
 
@@ -90,7 +94,7 @@ export const mint = Effect.fnUntraced(function* (
   for (const known of yield* labelledTokens(workload, use)) {
     const token = tokenOf(known)
     if (token === undefined) continue
-    if (renewIn(known, now) === 0) yield* renew(workload, known.name)
+    if (renewIn(known, now, use.ttlSeconds) === 0) yield* renew(workload, use, known.name)
     return token
   }
   for (let try_ = 0; try_ < TOKEN_ID_TRIES; try_++) {
@@ -137,10 +141,10 @@ export const keep = Effect.fnUntraced(function* (
   const now = yield* Clock.currentTimeMillis
   const known = yield* labelledTokens(workload, use)
   const tend = Effect.fnUntraced(function* (one: FoundToken) {
-    const left = renewIn(one, now)
+    const left = renewIn(one, now, use.ttlSeconds)
     if (left > 0) return left
-    yield* renew(workload, one.name)
-    return RENEWED_MILLIS
+    yield* renew(workload, use, one.name)
+    return freshMillis(use.ttlSeconds)
   })
   if (token === undefined) {
     const waits = yield* Effect.forEach(known, tend)
@@ -153,7 +157,7 @@ export const keep = Effect.fnUntraced(function* (
   const unlabelled = yield* absent(workload.get(Secrets, ref(name)))
   if (unlabelled === undefined) {
     yield* createSecret(workload, use, token)
-    return RENEWED_MILLIS
+    return freshMillis(use.ttlSeconds)
   }
   // Of the management cluster the config was moved from, or k0smotron's: found by its label from now on.
   yield* relabel(workload, use, name)

@@ -1,6 +1,6 @@
 /**
  * Owns the subset of Cluster API's own kinds that we read, in both of its API versions at once: Cluster, Machine,
- * MachineSet, MachineDeployment. Does not own how the two shapes are told apart (ClusterApiView.ts): no one else reads
+ * MachineSet, MachineDeployment, MachinePool. Does not own how the two shapes are told apart (ClusterApiView.ts): no one else reads
  * these fields directly.
  */
 import * as Schema from "effect/Schema"
@@ -145,6 +145,10 @@ export interface MachineSet extends Schema.Schema.Type<typeof MachineSetSchema> 
 export const MachineDeploymentSchema = Schema.Struct(machineGroupFields)
 export interface MachineDeployment extends Schema.Schema.Type<typeof MachineDeploymentSchema> {}
 
+/** Of what it has beside a MachineSet's fields we read nothing. */
+export const MachinePoolSchema = Schema.Struct(machineGroupFields)
+export interface MachinePool extends Schema.Schema.Type<typeof MachinePoolSchema> {}
+
 /** v1.10 has only v1beta1, v1.16 drops it: the client discovers. */
 const capi = { group: CLUSTER_GROUP, versions: ["v1beta2", "v1beta1"], namespaced: true } as const
 
@@ -161,4 +165,10 @@ export const MachineDeployments: Kind<MachineDeployment> = {
   kind: "MachineDeployment",
   plural: "machinedeployments",
   schema: MachineDeploymentSchema
+}
+export const MachinePools: Kind<MachinePool> = {
+  ...capi,
+  kind: "MachinePool",
+  plural: "machinepools",
+  schema: MachinePoolSchema
 }

@@ -124,6 +124,10 @@ export const ownerOf = (object: KubeObject, group: string, kind: string): OwnerR
 export const ownerMachine = (object: KubeObject): OwnerReference | undefined =>
   ownerOf(object, CLUSTER_GROUP, "Machine")
 
+/** Cluster API's own MachinePool: one bootstrap config for many machines. */
+export const ownerPool = (object: KubeObject): OwnerReference | undefined =>
+  ownerOf(object, CLUSTER_GROUP, "MachinePool")
+
 export const ownerCluster = (object: KubeObject): OwnerReference | undefined =>
   ownerOf(object, CLUSTER_GROUP, "Cluster")
 

@@ -41,10 +41,14 @@ export const MACHINIST_PREFIX = "machinist.dev/"
 /** Written by us: who holds which host (on both objects), and what was done to a host. */
 export const CLAIM_ANNOTATION = "machinist.dev/claim"
 export const RUN_ANNOTATION = "machinist.dev/run"
+/** On a K0sControllerConfig: its Machine was seen among the controllers of its cluster, where there need be no Node. */
+export const JOINED_ANNOTATION = "machinist.dev/joined"
 /** Label on bootstrap token Secrets of a workload cluster: uid of the bootstrap config that the token is for. */
 export const CONFIG_UID_LABEL = "machinist.dev/config-uid"
 /** Written by people. */
 export const RETRY_ANNOTATION = "machinist.dev/retry"
+/** On a bootstrap config: how long its join token lives unless it is renewed (`2h`, `1h30m`). */
+export const TOKEN_TTL_ANNOTATION = "machinist.dev/token-ttl"
 export const RELEASE_ANNOTATION = "machinist.dev/release"
 export const MAINTENANCE_ANNOTATION = "machinist.dev/maintenance"
 export const HOST_KEY_ANNOTATION = "machinist.dev/host-key"

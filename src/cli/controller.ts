@@ -18,6 +18,8 @@ import * as Option from "effect/Option"
 import * as PrometheusMetrics from "effect/observability/PrometheusMetrics"
 import * as Random from "effect/Random"
 import * as References from "effect/References"
+import * as Result from "effect/Result"
+import { parseTtl } from "../domain/BootstrapTokens.ts"
 import * as LiveHostRuns from "../hosts/LiveHostRuns.ts"
 import * as Lease from "../kube/Lease.ts"
 import * as LiveKubeClient from "../kube/LiveKubeClient.ts"
@@ -102,6 +104,12 @@ const flags = {
     Flag.withDescription("Time between two tries to become leader, or to renew"),
     Flag.withDefault("2s")
   ),
+  tokenTtl: Flag.String("bootstrap-token-ttl").pipe(
+    Flag.withDescription(
+      "How long a join token lives unless it is renewed, which it is while its machine has not joined; 5m to 720h"
+    ),
+    Flag.withDefault("24h")
+  ),
   healthAddr: Flag.String("health-addr").pipe(
     Flag.withDescription("Address of /healthz and /readyz; 0 turns them off"),
     Flag.withDefault(":9440")
@@ -174,6 +182,17 @@ const run = Effect.fnUntraced(function* (input: Input) {
 /** One line for a person instead of a stack trace. */
 const failed = (cause: unknown, userMessage: string) => Effect.fail(new CliError.UserError({ cause, userMessage }))
 
+const optionsOf = (input: Input): Effect.Effect<ProviderOptions, CliError.UserError> => {
+  const ttl = parseTtl(input.tokenTtl)
+  return Result.isFailure(ttl)
+    ? failed(input.tokenTtl, `--bootstrap-token-ttl ${ttl.failure}`)
+    : Effect.succeed({
+        namespace: input.namespace === "" ? undefined : input.namespace,
+        watchFilter: input.watchFilter === "" ? undefined : input.watchFilter,
+        tokenTtlSeconds: ttl.success
+      })
+}
+
 export const controller = Command.make("controller", flags, (input) => {
   const kube = LiveKubeClient.layerDefault(
     Option.getOrUndefined(input.kubeconfig),
@@ -182,13 +201,9 @@ export const controller = Command.make("controller", flags, (input) => {
   const hosts = LiveHostRuns.layer.pipe(Layer.provide(LiveSshClient.layer()))
   const ports = Layer.mergeAll(kube, hosts, WorkloadClusters.layer, SecureRandom.layerWebCrypto)
   const json = input.json || process.stdout.isTTY !== true
-  const options = {
-    namespace: input.namespace === "" ? undefined : input.namespace,
-    watchFilter: input.watchFilter === "" ? undefined : input.watchFilter
-  }
   return run(input).pipe(
     Effect.provide(ports),
-    Effect.provideService(ProviderOptions, options),
+    Effect.provideServiceEffect(ProviderOptions, optionsOf(input)),
     Effect.provideService(References.MinimumLogLevel, input.verbosity >= DEBUG_VERBOSITY ? "Debug" : "Info"),
     Effect.provide(json ? Logger.layer([Logger.consoleJson]) : Layer.empty),
     Effect.catchTags({

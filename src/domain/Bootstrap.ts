@@ -21,6 +21,8 @@ export type Waiting =
   | { readonly on: "Cluster" }
   | { readonly on: "ControlPlaneEndpoint" }
   | { readonly on: "ControlPlaneInitialized" }
+  /** Of a controller that joins: the one that starts the cluster does not run yet. */
+  | { readonly on: "FirstController"; readonly machine: string }
   /** The config asks for what can't be done; it waits until the config is changed. */
   | { readonly on: "Refused"; readonly reason: string; readonly message: string }
 
@@ -80,7 +82,7 @@ export interface Observed {
   readonly halted: State["halted"]
   /** In the order in which people should look. */
   readonly waiting: ReadonlyArray<Waiting>
-  /** The Machine has its Node: nobody needs the token any more. */
+  /** The Machine has its Node, or was seen among the cluster's controllers: nobody needs the token any more. */
   readonly joined: boolean
   readonly inputs: string
 }
@@ -95,6 +97,8 @@ export type Event = Data.TaggedEnum<{
   Kept: { readonly attempt: number }
   /** Someone deleted the Secret. */
   DataLost: { readonly attempt: number }
+  /** The workload cluster itself shows the machine: of a controller there may never be a Node. */
+  Joined: { readonly attempt: number }
   /** `leftBehind`: why a token could not be looked for; it expires by itself. */
   Revoked: { readonly attempt: number; readonly leftBehind?: string }
   Failed: { readonly attempt: number; readonly failure: Failure }
@@ -195,6 +199,7 @@ export const transition = (state: State, event: Event): Step => {
       phase._tag === "Ready" && phase.token === "kept"
         ? [enter(state, provisioning), [notices.dataLost]]
         : [state, none],
+    Joined: (): Step => (phase._tag === "Ready" ? joined(state) : [state, none]),
     Revoked: ({ leftBehind }): Step => revoked(state, leftBehind),
     Failed: ({ failure }): Step => failed(state, failure),
     InputsChanged: (): Step => unblock(state)
@@ -242,7 +247,7 @@ const leave = (state: State, observed: Observed): Step =>
     Deleted: (): Step => [state, none]
   })
 
-/** The Machine has become a Node: the token goes, the Secret stays. */
+/** The Machine has become part of its cluster: the token goes, the Secret stays. */
 const joined = (state: State): Step =>
   Phase.$match(state.phase, {
     Pending: ({ minted }): Step => [enter(state, ready(minted ? "revoking" : "gone")), none],

@@ -46,15 +46,22 @@ const PAUSED: ConditionInput = {
 }
 const NOT_PAUSED: ConditionInput = { type: "Paused", status: "False", reason: "NotPaused" }
 
-const WAITING: Record<Exclude<Waiting["on"], "Refused">, string> = {
-  OwnerMachine: "Waiting until a Machine of Cluster API owns this config",
-  Cluster: "Waiting until the Cluster of the owner Machine is there",
+const WAITING: Record<Exclude<Waiting["on"], "Refused" | "FirstController">, string> = {
+  OwnerMachine: "Waiting until a Machine or MachinePool of Cluster API owns this config",
+  Cluster: "Waiting until the Cluster of the owner is there",
   ControlPlaneEndpoint: "Waiting until the Cluster has a control plane endpoint (spec.controlPlaneEndpoint)",
   ControlPlaneInitialized: "Waiting until the control plane of the Cluster is initialized"
 }
 
-const waitingReason = (waiting: Waiting): readonly [string, string] =>
-  waiting.on === "Refused" ? [waiting.reason, waiting.message] : [`WaitingFor${waiting.on}`, WAITING[waiting.on]]
+const waitingReason = (waiting: Waiting): readonly [string, string] => {
+  if (waiting.on === "Refused") return [waiting.reason, waiting.message]
+  if (waiting.on === "FirstController")
+    return [
+      "WaitingForFirstController",
+      `Waiting until Machine ${waiting.machine}, the first controller, is provisioned and has an address`
+    ]
+  return [`WaitingFor${waiting.on}`, WAITING[waiting.on]]
+}
 
 const conditions = (state: State): ReadonlyArray<ConditionInput> =>
   state.halted !== undefined ? [PAUSED] : [...phaseConditions(state), NOT_PAUSED]

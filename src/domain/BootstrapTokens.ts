@@ -9,8 +9,8 @@
  * making a second one. The secret half is drawn at random and stays in that Secret and in the bootstrap data.
  */
 import { createHash } from "node:crypto"
+import * as Result from "effect/Result"
 import type { BootstrapToken, TokenSecret } from "./JoinToken.ts"
-import { TOKEN_RENEW_BEFORE_SECONDS } from "./JoinToken.ts"
 
 /** Ids tried when another's token has the one before: of 36^6 ids, three in a row are never taken by chance. */
 export const TOKEN_ID_TRIES = 3
@@ -35,6 +35,29 @@ export interface FoundToken {
   readonly expiration: string | undefined
 }
 
+/** Bounds of what may be asked for, seconds: a host must have the time to boot, and nothing lives for ever unseen. */
+export const TOKEN_TTL_MIN_SECONDS = 5 * 60
+export const TOKEN_TTL_MAX_SECONDS = 30 * 24 * 60 * 60
+
+const UNITS = { h: 3_600, m: 60, s: 1 } as const
+
+/** As Go and Kubernetes write durations (`1h30m`), in seconds; fails with what is wrong. */
+export const parseTtl = (text: string): Result.Result<number, string> => {
+  const parts = /^(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?$/.exec(text)
+  if (parts === null || text === "") return Result.fail("is not a duration like 24h or 1h30m")
+  const of = (index: number, unit: keyof typeof UNITS) => Number(parts[index] ?? "0") * UNITS[unit]
+  const seconds = of(1, "h") + of(2, "m") + of(3, "s")
+  return seconds < TOKEN_TTL_MIN_SECONDS || seconds > TOKEN_TTL_MAX_SECONDS
+    ? Result.fail("must be between 5m and 720h")
+    : Result.succeed(seconds)
+}
+
+/** A token that is still needed is extended when this much of its life is left, milliseconds. */
+const renewBeforeMillis = (ttlSeconds: number): number => (ttlSeconds * 1000) / 4
+
+/** A token just made or extended may be left alone this long, milliseconds. */
+export const freshMillis = (ttlSeconds: number): number => ttlSeconds * 1000 - renewBeforeMillis(ttlSeconds)
+
 /** Undefined when it is not a whole token (someone is editing it by hand). */
 export const tokenOf = (found: FoundToken): BootstrapToken | undefined =>
   found.id === undefined || found.secret === undefined || found.name !== `bootstrap-token-${found.id}`
@@ -42,10 +65,10 @@ export const tokenOf = (found: FoundToken): BootstrapToken | undefined =>
     : { id: found.id, secret: found.secret }
 
 /** Milliseconds until it has to be renewed; 0: now. An expiration that can't be read is as good as past. */
-export const renewIn = (found: FoundToken, now: number): number => {
+export const renewIn = (found: FoundToken, now: number, ttlSeconds: number): number => {
   if (found.expiration === undefined) return Number.POSITIVE_INFINITY
   const end = Date.parse(found.expiration)
-  return Number.isNaN(end) ? 0 : Math.max(0, end - TOKEN_RENEW_BEFORE_SECONDS * 1000 - now)
+  return Number.isNaN(end) ? 0 : Math.max(0, end - renewBeforeMillis(ttlSeconds) - now)
 }
 
 /** The Secret to create, with the label that it is found by. */

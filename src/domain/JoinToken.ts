@@ -27,10 +27,8 @@ const ID_LENGTH = 6
 const SECRET_LENGTH = 16
 /** Bytes to draw: 22 are needed, and 4 of 256 values are thrown away; 64 are too few once in 10^60 draws. */
 export const TOKEN_RANDOM_BYTES = 64
-/** Seconds a token lives unless it is renewed: a machine that waits for its host longer gets its token extended. */
+/** Seconds a token lives unless it is renewed, or told otherwise: whoever waits for a host longer gets it extended. */
 export const TOKEN_TTL_SECONDS = 24 * 60 * 60
-/** Seconds before its end at which a token that is still needed is extended. */
-export const TOKEN_RENEW_BEFORE_SECONDS = 6 * 60 * 60
 
 /** Unbiased: bytes past the last multiple of 36 are skipped. Fails only when fed too few bytes. */
 export const tokenFromBytes = (random: Uint8Array): Result.Result<BootstrapToken, JoinTokenError> => {
@@ -76,18 +74,18 @@ const tokenSecret = (token: BootstrapToken, expiresMillis: number, rest: Record<
   }
 })
 
-/** `machine` is `namespace/name`, so that a person who finds the Secret knows whose it is. */
-export const workerTokenSecret = (token: BootstrapToken, expiresMillis: number, machine: string): TokenSecret =>
+/** `whose`: `Machine namespace/name`, so that a person who finds the Secret knows. */
+export const workerTokenSecret = (token: BootstrapToken, expiresMillis: number, whose: string): TokenSecret =>
   tokenSecret(token, expiresMillis, {
-    description: `Worker bootstrap token for Machine ${machine}, made by Machinist`,
+    description: `Worker bootstrap token for ${whose}, made by Machinist`,
     "usage-bootstrap-api-auth": "true",
     "usage-bootstrap-authentication": "true",
     "usage-bootstrap-api-worker-calls": "true"
   })
 
-export const controllerTokenSecret = (token: BootstrapToken, expiresMillis: number, machine: string): TokenSecret =>
+export const controllerTokenSecret = (token: BootstrapToken, expiresMillis: number, whose: string): TokenSecret =>
   tokenSecret(token, expiresMillis, {
-    description: `Controller join token for Machine ${machine}, made by Machinist`,
+    description: `Controller join token for ${whose}, made by Machinist`,
     "usage-bootstrap-api-auth": "true",
     "usage-bootstrap-authentication": "false",
     "usage-bootstrap-signing": "false",

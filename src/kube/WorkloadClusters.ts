@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as RcMap from "effect/RcMap"
 import type * as Scope from "effect/Scope"
+import { answers } from "./HttpsProbe.ts"
 import type { KubeClientShape } from "./KubeClient.ts"
 import { KubeError } from "./KubeError.ts"
 import { makeKubeClient } from "./LiveKubeClient.ts"
@@ -29,11 +30,19 @@ export interface WorkloadClustersShape {
     cluster: WorkloadCluster,
     kubeconfig: string
   ) => Effect.Effect<KubeClientShape, KubeError, Scope.Scope>
+  /** Whether anyone who is certified by this authority (PEM) answers there, with whatever; a bounded look. */
+  readonly answers: (url: string, ca: string) => Effect.Effect<boolean>
 }
 
 type Connect = (cluster: WorkloadCluster, kubeconfig: string) => Effect.Effect<KubeClientShape, KubeError, Scope.Scope>
 
-const shared = (connect: Connect): Effect.Effect<WorkloadClustersShape, never, Scope.Scope> =>
+/** Nobody but who connects for real can look. */
+const NOBODY: WorkloadClustersShape["answers"] = () => Effect.succeed(false)
+
+const shared = (
+  connect: Connect,
+  answers: WorkloadClustersShape["answers"]
+): Effect.Effect<WorkloadClustersShape, never, Scope.Scope> =>
   Effect.gen(function* () {
     // Clients by content: a rotated kubeconfig is another key, and the old client idles out.
     const clients = yield* RcMap.make({
@@ -45,6 +54,7 @@ const shared = (connect: Connect): Effect.Effect<WorkloadClustersShape, never, S
       capacity: MAX_CLIENTS
     })
     return {
+      answers,
       client: (cluster, kubeconfig) =>
         RcMap.get(clients, [cluster.namespace, cluster.name, kubeconfig].join(SEPARATOR)).pipe(
           Effect.catchTag("ExceededCapacityError", () => Effect.fail(tooMany(cluster))),
@@ -74,10 +84,13 @@ export class WorkloadClusters extends Context.Service<WorkloadClusters, Workload
   "machinist/kube/WorkloadClusters"
 ) {
   /** Kubeconfigs from Secrets are not trusted: exec plugins and references to files are refused (Credentials.ts). */
-  static readonly layer = WorkloadClusters.layerOf((_, kubeconfig) => makeKubeClient({ _tag: "Text", kubeconfig }))
+  static readonly layer = WorkloadClusters.layerOf(
+    (_, kubeconfig) => makeKubeClient({ _tag: "Text", kubeconfig }),
+    answers
+  )
 
   /** Any other way of connecting. */
-  static layerOf(connect: Connect): Layer.Layer<WorkloadClusters> {
-    return Layer.effect(WorkloadClusters, shared(connect))
+  static layerOf(connect: Connect, looks: WorkloadClustersShape["answers"] = NOBODY): Layer.Layer<WorkloadClusters> {
+    return Layer.effect(WorkloadClusters, shared(connect, looks))
   }
 }

@@ -8,27 +8,43 @@ import type { Kind } from "../api/Kind.ts"
 import type * as Bootstrap from "../domain/Bootstrap.ts"
 import type { Core } from "./Core.ts"
 import * as Family from "./Family.ts"
+import { ProviderOptions } from "./Options.ts"
 
 const family = <A extends BootstrapActor.BootstrapConfig>(
   core: Core,
   name: BootstrapActor.BootstrapKind,
-  kind: Kind<A>
+  kind: Kind<A>,
+  { amongControllers, tokenTtlSeconds }: { readonly amongControllers: boolean; readonly tokenTtlSeconds: number }
 ) => {
-  const around = Family.surroundings(core)
+  const machineAround = Family.surroundings(core)
+  const around = Effect.fnUntraced(function* (config: BootstrapActor.BootstrapConfig) {
+    const { owner, cluster } = yield* machineAround(config)
+    const pool = owner === undefined ? yield* core.poolOf(config) : undefined
+    // A MachinePool is of a Cluster like a Machine is.
+    const found = cluster ?? (pool === undefined ? undefined : yield* core.clusterOf(pool))
+    const controllers = amongControllers && found !== undefined ? yield* core.controllersOf(found) : []
+    return { owner, cluster: found, pool, controllers }
+  })
   return Family.make(core, {
     kind,
+    amongControllers,
     sighting: (config: A | undefined): BootstrapActor.Sighting | Bootstrap.Event => ({ config }),
     life: (config: A, mailbox) => {
       const { namespace = "", name: configName, uid = "" } = config.metadata
-      return BootstrapActor.life({ kind: name, namespace, name: configName, uid, around }, mailbox)
+      return BootstrapActor.life({ kind: name, namespace, name: configName, uid, around, tokenTtlSeconds }, mailbox)
     }
   })
 }
 
 /** Runs until the scope closes; returns when the watches have synced and every config has its actor. */
 export const run = Effect.fnUntraced(function* (core: Core) {
-  const workers = yield* family(core, "K0sWorkerConfig", K0sWorkerConfigs)
-  const controllers = yield* family(core, "K0sControllerConfig", K0sControllerConfigs)
+  const { tokenTtlSeconds } = yield* ProviderOptions
+  const options = { amongControllers: false, tokenTtlSeconds }
+  const workers = yield* family(core, "K0sWorkerConfig", K0sWorkerConfigs, options)
+  const controllers = yield* family(core, "K0sControllerConfig", K0sControllerConfigs, {
+    ...options,
+    amongControllers: true
+  })
   yield* Effect.all([workers.reflector.synced, controllers.reflector.synced, core.synced], { discard: true })
   yield* workers.follow
   yield* controllers.follow

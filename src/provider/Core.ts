@@ -1,17 +1,33 @@
 /**
- * Owns the copies of CAPI's own objects that every actor looks around in: Clusters and Machines. Watched once for the
- * whole provider.
+ * Owns the copies of CAPI's own objects that every actor looks around in: Clusters, Machines, and MachinePools once
+ * someone is owned by one. Watched once for the whole provider.
  */
 import * as Effect from "effect/Effect"
-import { type Cluster, Clusters, type Machine, Machines } from "../api/ClusterApi.ts"
-import { clusterNameOf, machineClusterName, ownerCluster } from "../api/ClusterApiView.ts"
+import type * as Scope from "effect/Scope"
+import { type Cluster, Clusters, type Machine, type MachinePool, MachinePools, Machines } from "../api/ClusterApi.ts"
+import {
+  clusterNameOf,
+  isControlPlaneMachine,
+  machineClusterName,
+  ownerCluster,
+  ownerPool
+} from "../api/ClusterApiView.ts"
 import type { KubeObject } from "../api/Kind.ts"
+import type { KubeClient } from "../kube/KubeClient.ts"
 import * as Reflector from "../kube/Reflector.ts"
 import { ProviderOptions } from "./Options.ts"
+
+/** Index of control-plane Machines by `namespace/name` of their Cluster. */
+const CONTROLLERS = "controllers"
 
 export interface Core {
   readonly clusters: Reflector.Reflector<Cluster>
   readonly machines: Reflector.Reflector<Machine>
+  /** Made when it is asked for first: a management cluster need not have the kind. Not waited for by `synced`. */
+  readonly pools: Effect.Effect<Reflector.Reflector<MachinePool>>
+  /** The MachinePool that owns the object, if it is still the one that the reference means. */
+  readonly poolOf: (object: KubeObject) => Effect.Effect<MachinePool | undefined>
+  readonly controllersOf: (cluster: Cluster) => Effect.Effect<ReadonlyArray<Machine>>
   /** Of a Machine (`spec.clusterName`), or of anything that carries the cluster-name label or is owned by a Cluster. */
   readonly clusterOf: (object: KubeObject | Machine) => Effect.Effect<Cluster | undefined>
   readonly synced: Effect.Effect<void>
@@ -22,7 +38,24 @@ export const make = Effect.gen(function* () {
   const { namespace } = yield* ProviderOptions
   const options = namespace === undefined ? {} : { namespace }
   const clusters = yield* Reflector.make(Clusters, options)
-  const machines = yield* Reflector.make(Machines, options)
+  const machines = yield* Reflector.make(Machines, {
+    ...options,
+    indexes: {
+      [CONTROLLERS]: (machine) =>
+        isControlPlaneMachine(machine)
+          ? [`${machine.metadata.namespace ?? ""}/${machineClusterName(machine) ?? ""}`]
+          : []
+    }
+  })
+  const pools = yield* Effect.cached(
+    Reflector.make(MachinePools, options).pipe(Effect.provideContext(yield* Effect.context<KubeClient | Scope.Scope>()))
+  )
+  const poolOf = Effect.fnUntraced(function* (object: KubeObject) {
+    const reference = ownerPool(object)
+    if (reference === undefined) return undefined
+    const found = yield* (yield* pools).get({ namespace: object.metadata.namespace ?? "", name: reference.name })
+    return found?.metadata.uid === reference.uid ? found : undefined
+  })
   const clusterOf = (object: KubeObject | Machine): Effect.Effect<Cluster | undefined> => {
     const name =
       clusterNameOf(object) ?? ownerCluster(object)?.name ?? ("spec" in object ? machineClusterName(object) : undefined)
@@ -32,6 +65,9 @@ export const make = Effect.gen(function* () {
   return {
     clusters,
     machines,
+    pools,
+    poolOf,
+    controllersOf: ({ metadata }) => machines.byIndex(CONTROLLERS, `${metadata.namespace ?? ""}/${metadata.name}`),
     clusterOf,
     synced: Effect.asVoid(Effect.all([clusters.synced, machines.synced]))
   } satisfies Core

@@ -3,10 +3,18 @@
  * Machine, Cluster) for the actors they concern. Decides nothing and knows no kind.
  */
 import * as Effect from "effect/Effect"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { Surroundings } from "../actors/MachineInputs.ts"
-import { clusterNameOf, ownerCluster, ownerMachine } from "../api/ClusterApiView.ts"
+import type { Machine } from "../api/ClusterApi.ts"
+import {
+  clusterNameOf,
+  isControlPlaneMachine,
+  machineClusterName,
+  ownerCluster,
+  ownerMachine,
+  ownerPool
+} from "../api/ClusterApiView.ts"
 import type { Kind, KubeObject } from "../api/Kind.ts"
 import type { KubeClient } from "../kube/KubeClient.ts"
 import * as Reflector from "../kube/Reflector.ts"
@@ -15,8 +23,9 @@ import * as Registry from "../runtime/Registry.ts"
 import type { Core } from "./Core.ts"
 import { listOptions, ProviderOptions } from "./Options.ts"
 
-/** Indexes of the copy, by `namespace/name` of the owner Machine and of the Cluster. */
+/** Indexes of the copy, by `namespace/name` of the owner Machine, of the owner MachinePool, and of the Cluster. */
 const OWNER = "owner"
+const POOL = "pool"
 const CLUSTER = "cluster"
 
 export interface FamilyOptions<A extends KubeObject, Item, R> {
@@ -24,6 +33,8 @@ export interface FamilyOptions<A extends KubeObject, Item, R> {
   /** News of an object for its actor; `undefined`: it is gone. */
   readonly sighting: (object: A | undefined) => Item
   readonly life: (object: A, mailbox: Mailbox<Item>) => Effect.Effect<void, never, R>
+  /** Each looks around among the controllers of its cluster. */
+  readonly amongControllers?: boolean
   /** Told before the actor is, also when only its surroundings changed: for others who watch the same kind. */
   readonly seen?: (object: A) => Effect.Effect<void>
   readonly gone?: (object: A) => Effect.Effect<void>
@@ -47,6 +58,7 @@ export const make = <A extends KubeObject, Item, R>(
       ...listOptions(yield* ProviderOptions),
       indexes: {
         [OWNER]: (object) => inNamespace(object, ownerMachine(object)?.name),
+        [POOL]: (object) => inNamespace(object, ownerPool(object)?.name),
         [CLUSTER]: (object) => inNamespace(object, clusterNameOf(object) ?? ownerCluster(object)?.name)
       }
     })
@@ -60,7 +72,31 @@ export const make = <A extends KubeObject, Item, R>(
     )
     const uidOf = (object: A): string => object.metadata.uid ?? ""
 
-    const seen = Effect.fnUntraced(function* (object: A) {
+    /** Only those that are known already: a new object is sighted with its surroundings anyway. */
+    const sight = (index: string, key: string): Effect.Effect<void> =>
+      Effect.flatMap(reflector.byIndex(index, key), (found) =>
+        Effect.forEach(
+          found.filter((object) => living.has(uidOf(object))),
+          seen,
+          { discard: true }
+        )
+      )
+    const sightAll = (index: string) => (around: KubeObject) =>
+      sight(index, `${around.metadata.namespace ?? ""}/${around.metadata.name}`)
+    const machineChanged = (machine: Machine) =>
+      Effect.andThen(
+        sightAll(OWNER)(machine),
+        options.amongControllers === true && isControlPlaneMachine(machine)
+          ? sight(CLUSTER, `${machine.metadata.namespace ?? ""}/${machineClusterName(machine) ?? ""}`)
+          : Effect.void
+      )
+    const scope = yield* Effect.scope
+    const followPools = yield* Effect.cached(
+      Effect.flatMap(core.pools, (pools) => follow(pools, sightAll(POOL), sightAll(POOL))).pipe(Scope.provide(scope))
+    )
+
+    const seen = Effect.fnUntraced(function* (object: A): Effect.fn.Return<void> {
+      if (ownerPool(object) !== undefined) yield* followPools
       living.set(uidOf(object), object)
       if (options.seen !== undefined) yield* options.seen(object)
       yield* registry.observe(uidOf(object), options.sighting(object))
@@ -70,22 +106,12 @@ export const make = <A extends KubeObject, Item, R>(
       yield* registry.tell(uidOf(object), options.sighting(undefined))
       if (options.gone !== undefined) yield* options.gone(object)
     })
-    /** Only those that are known already: a new object is sighted with its surroundings anyway. */
-    const sightAll = (index: string) => (around: KubeObject) =>
-      Effect.flatMap(reflector.byIndex(index, `${around.metadata.namespace ?? ""}/${around.metadata.name}`), (found) =>
-        Effect.forEach(
-          found.filter((object) => living.has(uidOf(object))),
-          seen,
-          { discard: true }
-        )
-      )
-
     return {
       reflector,
       follow: Effect.all(
         [
           follow(reflector, seen, gone),
-          follow(core.machines, sightAll(OWNER), sightAll(OWNER)),
+          follow(core.machines, machineChanged, machineChanged),
           follow(core.clusters, sightAll(CLUSTER), sightAll(CLUSTER))
         ],
         { discard: true }

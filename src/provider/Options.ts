@@ -3,6 +3,7 @@
  */
 import * as Context from "effect/Context"
 import { WATCH_FILTER_LABEL } from "../api/Names.ts"
+import { TOKEN_TTL_SECONDS } from "../domain/JoinToken.ts"
 import type { ListOptions } from "../kube/KubeClient.ts"
 
 export interface ProviderOptions {
@@ -10,10 +11,12 @@ export interface ProviderOptions {
   readonly namespace: string | undefined
   /** Value of label `cluster.x-k8s.io/watch-filter`; absent: objects with and without it. */
   readonly watchFilter: string | undefined
+  /** How long a join token lives unless it is renewed, seconds; a config's annotation counts more. */
+  readonly tokenTtlSeconds: number
 }
 
 export const ProviderOptions = Context.Reference<ProviderOptions>("machinist/provider/ProviderOptions", {
-  defaultValue: () => ({ namespace: undefined, watchFilter: undefined })
+  defaultValue: () => ({ namespace: undefined, watchFilter: undefined, tokenTtlSeconds: TOKEN_TTL_SECONDS })
 })
 
 /** What the watches of our own kinds are narrowed to. */

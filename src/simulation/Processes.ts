@@ -80,6 +80,7 @@ const wrappedClusters = (
   Layer.effect(
     WorkloadClusters,
     Effect.map(WorkloadClusters, (clusters) => ({
+      answers: clusters.answers,
       client: (cluster, kubeconfig) => Effect.map(clusters.client(cluster, kubeconfig), wrap)
     }))
   ).pipe(Layer.provide(inner))

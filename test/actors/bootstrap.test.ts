@@ -5,7 +5,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
-import { tokenInData } from "../../src/actors/BootstrapDataSecret.ts"
 import { Clusters, Machines } from "../../src/api/ClusterApi.ts"
 import { Secrets, secretText } from "../../src/api/Core.ts"
 import { K0sWorkerConfigs } from "../../src/api/K0sConfigs.ts"
@@ -245,7 +244,7 @@ describe("a K0sWorkerConfig's life", () => {
       assert.match(B.dataText(secret), /multipart\/mixed/)
       const [token] = yield* B.tokens(all)
       if (token === undefined) return assert.fail("no token")
-      assert.strictEqual(tokenInData(secret)?.id, secretText(token, "token-id"))
+      assert.strictEqual(B.carriedToken(secret), B.tokenText(token))
     }).pipe(Effect.scoped)
   )
 })

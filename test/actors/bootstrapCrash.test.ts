@@ -6,7 +6,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
-import { tokenInData } from "../../src/actors/BootstrapDataSecret.ts"
 import { Secrets, secretText } from "../../src/api/Core.ts"
 import { K0sWorkerConfigs } from "../../src/api/K0sConfigs.ts"
 import { tokenIdFor } from "../../src/domain/BootstrapTokens.ts"
@@ -23,8 +22,7 @@ const oneTokenInTheData = Effect.fnUntraced(function* (all: B.World) {
   const [token, ...others] = yield* B.tokens(all)
   assert.deepStrictEqual(others.map(B.tokenText), [])
   if (token === undefined) return assert.fail("no token")
-  const carried = tokenInData(secret)
-  assert.strictEqual(`${carried?.id}.${carried?.secret}`, B.tokenText(token))
+  assert.strictEqual(B.carriedToken(secret), B.tokenText(token))
   return B.dataText(secret)
 })
 

@@ -7,7 +7,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { Machines } from "../../src/api/ClusterApi.ts"
 import { ConfigMaps, Secrets, secretData } from "../../src/api/Core.ts"
-import { K0sControllerConfigs, K0sWorkerConfigs } from "../../src/api/K0sConfigs.ts"
+import { K0sWorkerConfigs } from "../../src/api/K0sConfigs.ts"
 import type { JsonObject } from "../../src/kube/KubeClient.ts"
 import { KubeError } from "../../src/kube/KubeError.ts"
 import * as B from "../support/bootstrap.ts"
@@ -200,38 +200,6 @@ describe("each wrong input has its reason", () => {
       }).pipe(Effect.scoped)
     )
   }
-
-  it.effect("K0sControllerConfig and MachinePool: accepted, and told that it is for later", () =>
-    Effect.gen(function* () {
-      const all = yield* B.servers
-      const machine = yield* B.createMachine(all.kube)
-      yield* all.kube.create(K0sControllerConfigs, {
-        metadata: { ...ref(B.NAME), ownerReferences: [B.machineOwner(machine)] },
-        spec: { version: "v1.33.1+k0s.0" }
-      })
-      yield* all.kube.create(K0sWorkerConfigs, {
-        metadata: {
-          ...ref("pool"),
-          ownerReferences: [
-            { apiVersion: "cluster.x-k8s.io/v1beta2", kind: "MachinePool", name: "pool", uid: "1", controller: true }
-          ]
-        }
-      })
-      yield* B.process(all)
-      const ready = Effect.gen(function* () {
-        const controller = yield* all.kube.get(K0sControllerConfigs, ref(B.NAME))
-        const pool = yield* B.configNow(all, "pool")
-        return [controller, pool].every(
-          (config) => config?.status?.conditions?.find((one) => one.type === "Ready")?.reason === "NotSupportedYet"
-        )
-      })
-      yield* B.eventually("both say so", ready)
-      assert.strictEqual((yield* B.eventReasons(all)).filter((reason) => reason === "NotSupportedYet").length, 2)
-      yield* all.kube.delete(K0sControllerConfigs, ref(B.NAME))
-      const left = yield* Effect.exit(all.kube.get(K0sControllerConfigs, ref(B.NAME)))
-      assert.strictEqual(left._tag, "Failure")
-    }).pipe(Effect.scoped)
-  )
 
   it.effect("refused by the workload cluster: waits for other credentials, does not hammer", () =>
     Effect.gen(function* () {

@@ -69,6 +69,7 @@ const events: Readonly<Record<string, Bootstrap.Event>> = {
   Provided: Event.Provided({ attempt: 1, adopted: false }),
   Kept: Event.Kept({ attempt: 1 }),
   DataLost: Event.DataLost({ attempt: 1 }),
+  Joined: Event.Joined({ attempt: 1 }),
   Revoked: Event.Revoked({ attempt: 1 }),
   "Revoked, left behind": Event.Revoked({ attempt: 1, leftBehind: "no kubeconfig" }),
   "Failed, backoff": Event.Failed({ attempt: 1, failure: unreachable }),
@@ -174,6 +175,12 @@ describe("stories", () => {
         "Revoked",
         "seen, deleting"
       ]),
+      story(
+        "a controller that joins, and has no Node",
+        { ...seen, waiting: [{ on: "FirstController", machine: "c-0" }] },
+        false,
+        ["seen, waits for the control plane", "seen", "Inspected", "Provided", "Joined", "Revoked", "seen, joined"]
+      ),
       story("the workload cluster is away, and comes back", seen, false, ["Inspected", "Failed, backoff", "seen"]),
       story("a certificate is missing, and comes", seen, false, [
         "Failed, waitForChange",
@@ -253,6 +260,7 @@ const ofAttempt = (event: Bootstrap.Event, attempt: number): Bootstrap.Event =>
     Provided: ({ adopted }) => Event.Provided({ attempt, adopted }),
     Kept: () => Event.Kept({ attempt }),
     DataLost: () => Event.DataLost({ attempt }),
+    Joined: () => Event.Joined({ attempt }),
     Revoked: (one) => Event.Revoked({ ...one, attempt }),
     Failed: ({ failure }) => Event.Failed({ attempt, failure })
   })

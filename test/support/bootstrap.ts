@@ -10,12 +10,14 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { TestClock } from "effect/testing"
 import * as BootstrapActor from "../../src/actors/BootstrapActor.ts"
+import { tokenInData } from "../../src/actors/BootstrapDataSecret.ts"
 import { renderers } from "../../src/actors/BootstrapRenderers.ts"
 import { EventRecorder } from "../../src/actors/EventRecorder.ts"
-import { Clusters, type Machine, Machines } from "../../src/api/ClusterApi.ts"
-import { ownerMachine } from "../../src/api/ClusterApiView.ts"
+import { Clusters, type Machine, MachinePools, Machines } from "../../src/api/ClusterApi.ts"
+import { isControlPlaneMachine, ownerMachine, ownerPool } from "../../src/api/ClusterApiView.ts"
 import { K0smotronControlPlanes } from "../../src/api/ControlPlanes.ts"
 import { Events, type Secret, Secrets, secretBytes, secretData, secretText } from "../../src/api/Core.ts"
+import { ControlNodes } from "../../src/api/K0s.ts"
 import { type K0sWorkerConfig, K0sWorkerConfigs } from "../../src/api/K0sConfigs.ts"
 import type { Kind, KubeObject } from "../../src/api/Kind.ts"
 import { BOOTSTRAP_CONFIG_FINALIZER, CONFIG_UID_LABEL } from "../../src/api/Names.ts"
@@ -60,7 +62,9 @@ export const createControlPlaneSecrets = Effect.fnUntraced(function* (kube: Kube
 export const servers = Effect.gen(function* () {
   const management = yield* apiServer()
   yield* management.registerKind(K0smotronControlPlanes)
+  yield* management.registerKind(MachinePools)
   const workload = yield* SimulatedApiServer.make()
+  yield* workload.registerKind(ControlNodes)
   const hosting = yield* SimulatedApiServer.make()
   return { management, workload, hosting, kube: management.kubeClient } satisfies World
 })
@@ -82,6 +86,21 @@ export const createMachine = Effect.fnUntraced(function* (kube: KubeClientShape,
       bootstrap: { configRef: { apiGroup: "bootstrap.cluster.x-k8s.io", kind: "K0sWorkerConfig", name } }
     }
   })
+})
+
+/** A MachinePool, and how it owns its bootstrap config. */
+export const createPool = Effect.fnUntraced(function* (kube: KubeClientShape, version = "v1.33.1-k0s.1") {
+  const pool = yield* kube.create(MachinePools, {
+    metadata: meta("pool", { labels }),
+    spec: { clusterName: CLUSTER, replicas: 3, template: { spec: { clusterName: CLUSTER, version } } }
+  })
+  return {
+    apiVersion: "cluster.x-k8s.io/v1beta2",
+    kind: "MachinePool",
+    name: "pool",
+    uid: pool.metadata.uid ?? "",
+    controller: true
+  }
 })
 
 export const machineOwner = (machine: Machine) => ({
@@ -119,6 +138,8 @@ export interface ProcessOptions {
   /** Wraps the client of the management (workload) cluster. */
   readonly wrap?: (kube: KubeClientShape) => KubeClientShape
   readonly wrapWorkload?: (kube: KubeClientShape) => KubeClientShape
+  /** Who answers at controllers' join port. */
+  readonly answers?: (url: string) => boolean
 }
 
 export interface Process {
@@ -167,19 +188,21 @@ export const process = Effect.fnUntraced(function* (all: World, options: Process
   const services = yield* Layer.build(
     Layer.mergeAll(
       EventRecorder.layer,
-      WorkloadClusters.layerOf((_, kubeconfig) =>
-        kubeconfig === WORKLOAD_KUBECONFIG
-          ? Effect.succeed(workload)
-          : kubeconfig === HOSTING_KUBECONFIG
-            ? Effect.succeed(hosting)
-            : Effect.fail(
-                new KubeError({
-                  reason: "BadRequest",
-                  verb: "configure",
-                  kind: "Kubeconfig",
-                  message: `kubeconfig: is not a kubeconfig\nquoted: ${kubeconfig}`
-                })
-              )
+      WorkloadClusters.layerOf(
+        (_, kubeconfig) =>
+          kubeconfig === WORKLOAD_KUBECONFIG
+            ? Effect.succeed(workload)
+            : kubeconfig === HOSTING_KUBECONFIG
+              ? Effect.succeed(hosting)
+              : Effect.fail(
+                  new KubeError({
+                    reason: "BadRequest",
+                    verb: "configure",
+                    kind: "Kubeconfig",
+                    message: `kubeconfig: is not a kubeconfig\nquoted: ${kubeconfig}`
+                  })
+                ),
+        (url) => Effect.sync(() => options.answers?.(url) ?? false)
       ),
       SecureRandom.layerWebCrypto
     ).pipe(Layer.provideMerge(Layer.succeed(KubeClient, management)))
@@ -203,9 +226,12 @@ const actors = Effect.fnUntraced(function* (all: World, states: Array<Bootstrap.
     const reference = ownerMachine(config)
     const machines = (yield* kube.list(Machines).pipe(Effect.orDie)).items
     const clusters = (yield* kube.list(Clusters).pipe(Effect.orDie)).items
+    const pools = (yield* kube.list(MachinePools).pipe(Effect.orDie)).items
     return {
       owner: machines.find((one) => one.metadata.name === reference?.name),
-      cluster: clusters.find((one) => one.metadata.name === config.metadata.labels?.["cluster.x-k8s.io/cluster-name"])
+      pool: pools.find((one) => one.metadata.name === ownerPool(config)?.name),
+      cluster: clusters.find((one) => one.metadata.name === config.metadata.labels?.["cluster.x-k8s.io/cluster-name"]),
+      controllers: machines.filter(isControlPlaneMachine)
     }
   })
   const known = new Map<string, { readonly kind: BootstrapActor.BootstrapKind; readonly name: string }>()
@@ -242,6 +268,7 @@ const actors = Effect.fnUntraced(function* (all: World, states: Array<Bootstrap.
     )
   }
   yield* following(Machines, again)
+  yield* following(MachinePools, again)
   yield* following(Clusters, again)
   return registry.keys
 })
@@ -292,6 +319,12 @@ export const tokens = (all: World) =>
 
 export const tokenText = (secret: Secret): string =>
   `${secretText(secret, "token-id")}.${secretText(secret, "token-secret")}`
+
+/** What the machine will show. */
+export const carriedToken = (secret: Secret | undefined): string => {
+  const token = tokenInData(secret)
+  return typeof token === "string" ? token : `${token.id}.${token.secret}`
+}
 
 export const labelOf = (secret: Secret): string | undefined => secret.metadata.labels?.[CONFIG_UID_LABEL]
 

@@ -145,6 +145,7 @@ const bootstrapEvents = (): ReadonlyArray<readonly [string, Bootstrap.Event]> =>
   ["inputs checked", F.Inspected({ attempt: ATTEMPT })],
   ["Secret written", F.Provided({ attempt: ATTEMPT, adopted: false })],
   ["token lives", F.Kept({ attempt: ATTEMPT })],
+  ["machine joined", F.Joined({ attempt: ATTEMPT })],
   ["Secret lost", F.DataLost({ attempt: ATTEMPT })],
   ["token revoked", F.Revoked({ attempt: ATTEMPT })],
   ["failed, again later", F.Failed({ attempt: ATTEMPT, failure: trouble })]

@@ -5,6 +5,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { parse } from "yaml"
+import { freshMillis, parseTtl, renewIn } from "../../src/domain/BootstrapTokens.ts"
 import { gunzip, gzipStored } from "../../src/domain/bootstrap/Gzip.ts"
 import * as JoinToken from "../../src/domain/JoinToken.ts"
 
@@ -40,7 +41,7 @@ describe("tokenFromBytes", () => {
 describe("token Secrets", () => {
   const expires = Date.UTC(2026, 10, 22, 7, 0, 0)
   it("worker", () => {
-    const secret = JoinToken.workerTokenSecret(token, expires, "default/machine-0")
+    const secret = JoinToken.workerTokenSecret(token, expires, "Machine default/machine-0")
     assert.deepStrictEqual(secret.metadata, { name: "bootstrap-token-abc123", namespace: "kube-system" })
     assert.strictEqual(secret.type, "bootstrap.kubernetes.io/token")
     assert.deepStrictEqual(plain(secret.data), {
@@ -54,12 +55,44 @@ describe("token Secrets", () => {
     })
   })
   it("controller", () => {
-    const { data } = JoinToken.controllerTokenSecret(token, expires, "default/c-0")
+    const { data } = JoinToken.controllerTokenSecret(token, expires, "Machine default/c-0")
     const text = plain(data)
     assert.strictEqual(text["usage-controller-join"], "true")
     assert.strictEqual(text["usage-bootstrap-authentication"], "false")
     assert.strictEqual(text["usage-bootstrap-signing"], "false")
     assert.strictEqual(text["usage-bootstrap-api-auth"], "true")
+  })
+})
+
+describe("a token's life", () => {
+  const found = (expiration: string | undefined) => ({ name: "", labels: {}, id: "", secret: "", expiration })
+  for (const [text, seconds] of [
+    ["24h", 86_400],
+    ["1h30m", 5_400],
+    ["5m", 300],
+    ["600s", 600],
+    ["720h", 2_592_000],
+    ["", undefined],
+    ["4m59s", undefined],
+    ["721h", undefined],
+    ["soon", undefined],
+    ["1.5h", undefined],
+    ["30m1h", undefined],
+    ["-1h", undefined]
+  ] as const)
+    it(`${JSON.stringify(text)} is ${seconds ?? "no lifetime"}`, () => {
+      assert.strictEqual(Result.getOrUndefined(parseTtl(text)), seconds)
+    })
+  it("is extended when a quarter is left, whatever its length; one that never ends, never", () => {
+    const now = Date.UTC(2026, 0, 1)
+    const hour = 3_600_000
+    for (const ttl of [3_600, 86_400]) {
+      assert.strictEqual(renewIn(found(new Date(now + ttl * 1000).toISOString()), now, ttl), freshMillis(ttl))
+      assert.strictEqual(renewIn(found(new Date(now + ttl * 250).toISOString()), now, ttl), 0)
+    }
+    assert.strictEqual(renewIn(found(new Date(now + 7 * hour).toISOString()), now, 86_400), hour)
+    assert.strictEqual(renewIn(found("garbage"), now, 86_400), 0)
+    assert.strictEqual(renewIn(found(undefined), now, 86_400), Number.POSITIVE_INFINITY)
   })
 })
 

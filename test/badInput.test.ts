@@ -2,6 +2,7 @@
  * Holds: bad input gets a condition and an Event that name the object, the cause and the remedy; nothing crashes; and
  * mending the input lets the machine go on by itself (no restart, no edit of the machine).
  */
+import { gzipSync } from "node:zlib"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { Events, Secrets, secretData } from "../src/api/Core.ts"
@@ -128,9 +129,33 @@ const table: ReadonlyArray<Bad> = [
     name: "data that is not cloud-config",
     reason: "BootstrapDataInvalid",
     pool: "default",
-    data: "#!/bin/sh\nCANARY=1",
+    data: "machine: {token: CANARY}",
     says: [/default\/m1-bootstrap/, /#cloud-config/],
     mend: (world) => patchSecret(world, "m1-bootstrap", CLOUD_CONFIG)
+  },
+  {
+    name: "data that asks for what can't be done over SSH",
+    reason: "BootstrapDataInvalid",
+    pool: "default",
+    data: "#cloud-config\nusers: [{name: CANARY}]\nmounts: [[CANARY]]\nruncmd: [echo]",
+    says: [/default\/m1-bootstrap/, /mounts, users can't be done over SSH/],
+    mend: (world) => patchSecret(world, "m1-bootstrap", CLOUD_CONFIG)
+  },
+  {
+    name: "a template that asks what is not known",
+    reason: "BootstrapDataInvalid",
+    pool: "default",
+    data: "## template: jinja\n#cloud-config\nruncmd: ['echo CANARY {{ ds.meta_data.nope }}']",
+    says: [/default\/m1-bootstrap/, /near line 3: ds\.meta_data\.nope is not known of this host/],
+    // As RKE2's provider stores it, and of the machine's own name.
+    mend: (world) =>
+      world.kube.patch(Secrets, ref("m1-bootstrap"), {
+        data: secretData({
+          value: gzipSync(
+            `## template: jinja\n${CLOUD_CONFIG.replace("runcmd:", "runcmd:\n- echo {{ ds.meta_data.local_hostname }} {{ v1.distro }} {{ ds.meta_data.name }}")}`
+          )
+        })
+      })
   },
   {
     name: "a provisionJob",

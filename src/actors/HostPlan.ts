@@ -10,15 +10,15 @@ import { machineDataSecretName } from "../api/ClusterApiView.ts"
 import { Secrets, secretBytes, secretText } from "../api/Core.ts"
 import * as Names from "../api/Names.ts"
 import { HOST_DEFAULTS, type RemoteMachine } from "../api/RemoteMachine.ts"
-import type { Payload } from "../domain/bootstrap/Payload.ts"
-import { commandsAsScript } from "../domain/bootstrap/Payload.ts"
+import { type HostFacts, type InstanceData, instanceData } from "../domain/bootstrap/HostFacts.ts"
+import { commandsAsScript, type Payload } from "../domain/bootstrap/Payload.ts"
+import { parseBootstrapData } from "../domain/bootstrap/ReadBootstrap.ts"
 import { payloadSecrets } from "../domain/bootstrap/Secrets.ts"
 import type { Claim, RunRecord } from "../domain/Claim.ts"
 import { cleaning, installFacts } from "../domain/Cleaning.ts"
-import { parseCloudConfig } from "../domain/CloudConfig.ts"
 import type { Failure } from "../domain/Machine.ts"
 import { redactor } from "../domain/Redaction.ts"
-import type { CleanRequest, HostAccess, RunRequest } from "../hosts/HostRuns.ts"
+import type { CleanRequest, HostAccess, HostReport, RunRequest } from "../hosts/HostRuns.ts"
 import type { Tenant } from "../hosts/Protocol.ts"
 import type { KubeClientShape } from "../kube/KubeClient.ts"
 import { firstUse } from "../ssh/HostKeys.ts"
@@ -31,11 +31,21 @@ export const STEP_TIMEOUT_SECONDS = 3_600
 /** One step of a cleaning may run this long, seconds. */
 export const CLEAN_STEP_TIMEOUT_SECONDS = 600
 
-export interface Bootstrap {
-  readonly payload: Payload
+/** The owner Machine's bootstrap data as it is in its Secret. */
+export interface BootstrapSource {
+  readonly data: Uint8Array
+  readonly format: string | undefined
   /** sha256 hex of the data and its format. */
   readonly dataHash: string
-  readonly redact: (text: string) => string
+  /** Of the Secret. */
+  readonly at: string
+}
+
+export interface Bootstrap {
+  readonly payload: Payload
+  readonly dataHash: string
+  /** What its templates were told; absent: it asks nothing. */
+  readonly facts?: HostFacts
 }
 
 export const tenant = (machine: RemoteMachine, claim: Claim, fence: number, around: Surroundings): Tenant => ({
@@ -86,12 +96,14 @@ export const access = Effect.fnUntraced(function* (
   }
 })
 
-/** The owner Machine's bootstrap data, parsed before anything touches the host. */
-export const bootstrap = Effect.fnUntraced(function* (
+const invalid = (at: string, why: string): Failure =>
+  inputFailure("BootstrapDataInvalid", `Bootstrap data in Secret ${at} can't be run: ${why}`)
+
+export const source = Effect.fnUntraced(function* (
   kube: KubeClientShape,
   machine: RemoteMachine,
   around: Surroundings
-): Effect.fn.Return<Bootstrap, Failure> {
+): Effect.fn.Return<BootstrapSource, Failure> {
   const name = around.owner === undefined ? undefined : machineDataSecretName(around.owner)
   if (name === undefined)
     return yield* Effect.fail(
@@ -102,23 +114,61 @@ export const bootstrap = Effect.fnUntraced(function* (
     .get(Secrets, { namespace, name })
     .pipe(Effect.mapError((error) => readFailure("Bootstrap Data Secret", error)))
   const data = secretBytes(secret, Names.SECRET_VALUE_KEY)
-  const format = secretText(secret, Names.SECRET_FORMAT_KEY) ?? "cloud-config"
-  const invalid = (why: string) =>
-    inputFailure("BootstrapDataInvalid", `Bootstrap data in Secret ${namespace}/${name} can't be run: ${why}`)
+  const format = secretText(secret, Names.SECRET_FORMAT_KEY)
+  const at = `${namespace}/${name}`
   if (data === undefined || data.length === 0)
-    return yield* Effect.fail(invalid(`it has no key "${Names.SECRET_VALUE_KEY}".`))
-  if (format !== "cloud-config")
-    return yield* Effect.fail(
-      invalid(`format ${JSON.stringify(format.slice(0, 32))} is not supported yet; use cloud-config.`)
-    )
-  const parsed = parseCloudConfig(data)
-  if (Result.isFailure(parsed)) return yield* Effect.fail(invalid(parsed.failure.message))
-  return {
-    payload: parsed.success,
-    dataHash: createHash("sha256").update(format).update("\0").update(data).digest("hex"),
-    redact: redactor(payloadSecrets(parsed.success))
-  }
+    return yield* Effect.fail(invalid(at, `it has no key "${Names.SECRET_VALUE_KEY}".`))
+  const dataHash = createHash("sha256")
+    .update(format ?? "cloud-config")
+    .update("\0")
+    .update(data)
+    .digest("hex")
+  return { data, format, dataHash, at }
 })
+
+/** The zone as people label it: on the machine, where a pool host's labels come to. */
+const ZONE_LABEL = "topology.kubernetes.io/zone"
+
+/** The claim, not the object's uid: it outlives `clusterctl move`, and another tenancy has another. */
+const instanceOf = (machine: RemoteMachine, claim: Claim, facts: HostFacts): InstanceData => {
+  const zone = machine.metadata.labels?.[ZONE_LABEL]
+  return instanceData({
+    facts,
+    id: claim.id,
+    name: machine.metadata.name,
+    address: machine.spec.address ?? "",
+    ...(zone === undefined ? {} : { zone })
+  })
+}
+
+export const factsOf = ({ hostname, system }: HostReport): HostFacts => ({ hostname, ...system })
+
+/**
+ * The data as files and steps; nothing has touched the host yet. `undefined`: it is a template that needs `facts`, which
+ * are those of the run once there is one.
+ */
+export const bootstrap = Effect.fnUntraced(function* (
+  { data, format, dataHash, at }: BootstrapSource,
+  machine: RemoteMachine,
+  claim: Claim,
+  facts: HostFacts | undefined
+): Effect.fn.Return<Bootstrap | undefined, Failure> {
+  const parsed = parseBootstrapData(data, format)
+  if (Result.isSuccess(parsed)) return { payload: parsed.success, dataHash }
+  if (parsed.failure.reason !== "FactsNeeded") return yield* Effect.fail(invalid(at, parsed.failure.message))
+  if (facts === undefined) return undefined
+  const rendered = parseBootstrapData(data, format, instanceOf(machine, claim, facts))
+  if (Result.isFailure(rendered)) return yield* Effect.fail(invalid(at, rendered.failure.message))
+  return { payload: rendered.success, dataHash, facts }
+})
+
+/** Takes what we put on the host, and what we reach it with, out of what it says. */
+export const redaction = (data: Bootstrap | undefined, access: HostAccess | undefined): ((text: string) => string) =>
+  redactor([
+    ...(data === undefined ? [] : payloadSecrets(data.payload)),
+    ...(access === undefined ? [] : [Redacted.value(access.target.privateKey)]),
+    ...(access?.target.passphrase === undefined ? [] : [Redacted.value(access.target.passphrase)])
+  ])
 
 /** What cleaning will need one day, taken down before anything is changed. */
 export const runRecord = (around: Surroundings, data: Bootstrap, fence: number): RunRecord => {
@@ -134,7 +184,8 @@ export const runRecord = (around: Surroundings, data: Bootstrap, fence: number):
     ...(facts?.kubeletRootDir === undefined ? {} : { kubeletRootDir: facts.kubeletRootDir }),
     ...(facts?.dataDir === undefined ? {} : { dataDir: facts.dataDir }),
     ...(facts?.workingDir === undefined ? {} : { workingDir: facts.workingDir }),
-    ...(facts?.downloadedK0s === true ? { downloadedK0s: true } : {})
+    ...(facts?.downloadedK0s === true ? { downloadedK0s: true } : {}),
+    ...(data.facts === undefined ? {} : { facts: data.facts })
   }
 }
 

@@ -44,8 +44,6 @@ export interface Services {
 type Post = (event: Event) => Effect.Effect<void>
 type Acting = Effect.Effect<void, KubeError | ObjectChanged>
 
-const noRedaction = (text: string): string => text
-
 export const make = (services: Services) => {
   const { kube, hosts, allocator, current, around } = services
   const claimant = () => {
@@ -80,16 +78,20 @@ export const make = (services: Services) => {
       yield* pause(CONNECT_BACKOFF, wait)
       const machine = current()
       const surroundings = yield* around()
-      const data = yield* HostPlan.bootstrap(kube, machine, surroundings)
+      const source = yield* HostPlan.source(kube, machine, surroundings)
+      // Data that can't be run is told of before a host is asked for anything.
+      const early = yield* HostPlan.bootstrap(source, machine, claim, undefined)
       const access = yield* HostPlan.access(kube, machine)
       const fence = runOf(machine)?.fence ?? 0
       const report = yield* Effect.mapError(
         hosts.inspect(access, HostPlan.tenant(machine, claim, fence, surroundings)),
-        (error) => hostFailure(error, machine, data.redact)
+        (error) => hostFailure(error, machine, HostPlan.redaction(early, access))
       )
       const { tenancy } = report
       const held = tenancy !== undefined && tenancy.claim !== claim.id && tenancy.state !== "free"
       if (held && !mayAdopt(machine)) return yield* Effect.fail(foreign(machine, tenancy))
+      const data = early ?? (yield* HostPlan.bootstrap(source, machine, claim, HostPlan.factsOf(report)))
+      if (data === undefined) return yield* Effect.die("facts were given")
       const run = HostPlan.runRecord(surroundings, data, Math.max(fence, tenancy?.fence ?? 0) + 1)
       yield* post(Event.Inspected({ attempt, run }))
     })
@@ -104,8 +106,10 @@ export const make = (services: Services) => {
       yield* pause(pace === "step" ? STEP_BACKOFF : CONNECT_BACKOFF, wait)
       const machine = current()
       const surroundings = yield* around()
-      const data = yield* HostPlan.bootstrap(kube, machine, surroundings)
-      if (data.dataHash !== activity.run.dataHash)
+      const source = yield* HostPlan.source(kube, machine, surroundings)
+      const data = yield* HostPlan.bootstrap(source, machine, activity.claim, activity.run.facts)
+      // A template without the facts that it was rendered with is not what the host was being provisioned with either.
+      if (data?.dataHash !== activity.run.dataHash)
         return yield* post(Event.JournalUnusable({ attempt, message: OTHER_DATA }))
       const access = yield* HostPlan.access(kube, machine)
       const who = HostPlan.tenant(machine, activity.claim, activity.run.fence, surroundings)
@@ -121,7 +125,7 @@ export const make = (services: Services) => {
           })
         ),
         Effect.andThen(post(Event.Provisioned({ attempt, last: { of, name: request.steps[of - 1]?.name ?? "" } }))),
-        Effect.catch((error) => runError(error, attempt, post, data.redact))
+        Effect.catch((error) => runError(error, attempt, post, HostPlan.redaction(data, access)))
       )
     }).pipe(Effect.catch((error) => (error instanceof ObjectChanged ? Effect.fail(error) : failed(error))))
   }
@@ -167,7 +171,9 @@ export const make = (services: Services) => {
             if (error.reason === "Released" || (error.reason === "ForeignTenant" && next === "release"))
               return post(Event.Cleaned({ attempt }))
             if (error.reason === "StaleFence") return Effect.fail(new ObjectChanged({ object: keyOf(machine) }))
-            return post(Event.Failed({ attempt, failure: hostFailure(error, machine, noRedaction) }))
+            return post(
+              Event.Failed({ attempt, failure: hostFailure(error, machine, HostPlan.redaction(undefined, access)) })
+            )
           })
         )
     }).pipe(

@@ -4,6 +4,7 @@
  */
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import { HostFacts } from "./bootstrap/HostFacts.ts"
 
 /** Value of annotation `machinist.dev/claim`, JSON, on the RemoteMachine and on its PooledRemoteMachine. */
 export const Claim = Schema.Struct({
@@ -44,6 +45,8 @@ export const RunRecord = Schema.Struct({
   stepAttempt: Schema.optionalKey(Schema.Int),
   /** The bootstrap fetched the k0s binary, so cleaning takes it away. */
   downloadedK0s: Schema.optionalKey(Schema.Boolean),
+  /** What templates of the bootstrap data were told of the host; absent: they ask nothing. */
+  facts: Schema.optionalKey(HostFacts),
   /** Where the join token file was put, so that cleaning can see that it is gone. */
   workingDir: Schema.optionalKey(Schema.String)
 })

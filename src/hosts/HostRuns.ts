@@ -8,7 +8,7 @@ import type * as Effect from "effect/Effect"
 import type * as Stream from "effect/Stream"
 import type { SshTarget } from "../ssh/SshClient.ts"
 import type { HostError } from "./HostError.ts"
-import type { HostEvent, Request, ServiceManager, TenancyRecord, Tenant } from "./Protocol.ts"
+import type { HostEvent, Request, ServiceManager, SystemFacts, TenancyRecord, Tenant } from "./Protocol.ts"
 
 export interface HostAccess {
   readonly target: SshTarget
@@ -19,6 +19,7 @@ export interface HostReport {
   readonly bootId: string
   readonly hostname: string
   readonly serviceManager: ServiceManager
+  readonly system: SystemFacts
   /** SHA256 fingerprint of the host key. */
   readonly hostKey: string
   readonly tenancy: TenancyRecord | undefined

@@ -25,7 +25,7 @@ import {
   type RunRequest
 } from "./HostRuns.ts"
 import { LineCutter } from "./Lines.ts"
-import { type HostEvent, type Request, SENTINEL, type Tenant } from "./Protocol.ts"
+import { type HostEvent, type Request, SENTINEL, type SystemFacts, type Tenant } from "./Protocol.ts"
 import { decodeEvent } from "./WireEvent.ts"
 
 /** A connection that nobody uses is kept this long. */
@@ -176,6 +176,7 @@ class Reading {
       case "DriverError":
         return Result.fail(this.error("DriverFailed", `${this.host}: ${scrub(event.detail)}`))
       case "Facts":
+      case "System":
       case "Tenancy":
         return Result.fail(
           this.error("ProtocolViolation", `${this.host} answered ${event._tag} to ${this.request.verb}.`)
@@ -246,21 +247,29 @@ const follow = (
 type Facts = Extract<HostEvent, { readonly _tag: "Facts" }>
 type Tenancy = Extract<HostEvent, { readonly _tag: "Tenancy" }>
 
+interface Answer {
+  readonly facts: Facts | undefined
+  readonly system: SystemFacts
+  readonly tenancy: Tenancy
+}
+
 /** Reads until the Tenancy, which is the last thing both requests are answered with. */
-const ask = (
-  sessions: Sessions,
-  access: HostAccess,
-  request: Request
-): Effect.Effect<{ readonly facts: Facts | undefined; readonly tenancy: Tenancy }, HostError> =>
+const ask = (sessions: Sessions, access: HostAccess, request: Request): Effect.Effect<Answer, HostError> =>
   Effect.gen(function* () {
     const host = targetName(access.target)
     let facts: Facts | undefined
+    let system: SystemFacts = {}
     const last = yield* events(sessions, access, request).pipe(
       Stream.mapEffect((event): Effect.Effect<Tenancy | undefined, HostError> => {
         switch (event._tag) {
           case "Facts":
             facts = event
             return Effect.succeed(undefined)
+          case "System": {
+            const { _tag, ...told } = event
+            system = told
+            return Effect.succeed(undefined)
+          }
           case "Tenancy":
             return Effect.succeed(event)
           case "Refused":
@@ -277,7 +286,7 @@ const ask = (
       Stream.runHead
     )
     if (Option.isNone(last)) return yield* unexpected(host, "nothing", request.verb)
-    return { facts, tenancy: last.value }
+    return { facts, system, tenancy: last.value }
   })
 
 const unexpected = (host: string, what: string, verb: string): HostError =>
@@ -289,10 +298,10 @@ const inspect = (sessions: Sessions, access: HostAccess, tenant: Tenant): Effect
       const host = targetName(access.target)
       // Held over the exec, so that the host key is the one of the connection that was used.
       const session = yield* Effect.mapError(sessions.get(access.target), (error) => fromSsh(host, error))
-      const { facts, tenancy } = yield* ask(sessions, access, { verb: "inspect", tenant })
+      const { facts, system, tenancy } = yield* ask(sessions, access, { verb: "inspect", tenant })
       if (facts === undefined) return yield* unexpected(host, "no facts", "inspect")
       const { bootId, hostname, serviceManager } = facts
-      return { bootId, hostname, serviceManager, hostKey: session.hostKey, tenancy: tenancy.record }
+      return { bootId, hostname, serviceManager, system, hostKey: session.hostKey, tenancy: tenancy.record }
     })
   )
 

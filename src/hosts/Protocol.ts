@@ -110,6 +110,17 @@ export type Refusal =
   /** Not root, no setsid nor systemd-run, no POSIX tools: `detail` says which. */
   | { readonly why: "unsupported"; readonly detail: string }
 
+/** What bootstrap data may ask about the operating system; absent: the host does not say. */
+export interface SystemFacts {
+  readonly kernelRelease?: string
+  /** As `uname -m` says it. */
+  readonly machine?: string
+  /** `ID`, `VERSION_ID` and `VERSION_CODENAME` of /etc/os-release. */
+  readonly distro?: string
+  readonly distroVersion?: string
+  readonly distroRelease?: string
+}
+
 export type HostEvent =
   | {
       readonly _tag: "Facts"
@@ -118,6 +129,7 @@ export type HostEvent =
       readonly hostname: string
       readonly uid: number
     }
+  | ({ readonly _tag: "System" } & SystemFacts)
   | { readonly _tag: "Tenancy"; readonly record: TenancyRecord | undefined }
   | { readonly _tag: "Refused"; readonly refusal: Refusal }
   /** `fresh`: the first time; `attached`: it was running; `resumed`: it had died and goes on; `ended`: it was over. */

@@ -2,7 +2,7 @@
  * Owns an event of Protocol as one line of text, both ways. Pure; requests are Wire.ts's. The driver writes the same
  * lines with `printf` (driver/base.sh, driver/follow.sh).
  */
-import type { HostEvent, Refusal, TenancyRecord } from "./Protocol.ts"
+import type { HostEvent, Refusal, SystemFacts, TenancyRecord } from "./Protocol.ts"
 
 const PREFIX = "machinist"
 
@@ -38,10 +38,16 @@ const refusalText = (refusal: Refusal): string => {
   }
 }
 
+/** In the order of the line. */
+const SYSTEM_FACTS = ["kernelRelease", "machine", "distro", "distroVersion", "distroRelease"] as const
+const UNKNOWN = "-"
+
 const eventFields = (event: HostEvent): ReadonlyArray<string | number> => {
   switch (event._tag) {
     case "Facts":
       return [event.bootId, event.serviceManager, event.uid, event.hostname]
+    case "System":
+      return SYSTEM_FACTS.map((name) => event[name] ?? UNKNOWN)
     case "Tenancy":
       return [event.record === undefined ? "none" : recordText(event.record)]
     case "Refused":
@@ -117,6 +123,17 @@ const parseFacts = (rest: string): HostEvent | undefined => {
   return { _tag: "Facts", bootId, serviceManager, uid, hostname }
 }
 
+const parseSystem = (rest: string): HostEvent | undefined => {
+  const words = rest.split(" ")
+  if (words.length !== SYSTEM_FACTS.length || words.some((word) => !/^[\w.+~-]{1,200}$/.test(word))) return undefined
+  const facts: { -readonly [K in keyof SystemFacts]: SystemFacts[K] } = {}
+  for (const [index, name] of SYSTEM_FACTS.entries()) {
+    const word = words[index]
+    if (word !== undefined && word !== UNKNOWN) facts[name] = word
+  }
+  return { _tag: "System", ...facts }
+}
+
 const parseSteps = (tag: string, rest: string): HostEvent | undefined => {
   const [stepText, codeText, ...more] = rest.split(" ")
   const step = count(stepText)
@@ -136,6 +153,8 @@ export const decodeEvent = (line: string): HostEvent | undefined => {
   switch (tag) {
     case "Facts":
       return parseFacts(rest)
+    case "System":
+      return parseSystem(rest)
     case "Tenancy": {
       const record = rest === "none" ? undefined : parseRecord(rest)
       return rest === "none" || record !== undefined ? { _tag: tag, record } : undefined

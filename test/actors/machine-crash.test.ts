@@ -16,10 +16,10 @@ import { type CrashPoint, type Lived, live, recoverers } from "./machineCrash.ts
 
 /** Counted once, without a crash; a life that needs more writes or execs must be seen here (DESIGN's write budget). */
 const WRITES = 13
-const LINES = 16
+const LINES = 17
 /** Of them, until Ready. */
 const WRITES_TO_READY = 8
-const LINES_TO_READY = 10
+const LINES_TO_READY = 11
 
 const safe = ({ world }: Lived) => {
   const entries = world.witness.entries()

@@ -7,8 +7,9 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { customParts } from "../../src/domain/bootstrap/CustomUserData.ts"
+import { instanceData } from "../../src/domain/bootstrap/HostFacts.ts"
 import {
-  type CloudConfigError,
+  type BootstrapDataError,
   commandsAsScript,
   namedStep,
   type Payload,
@@ -19,7 +20,7 @@ import { ScriptHost } from "./ScriptHost.ts"
 
 const parsed = (text: string | Uint8Array) => parseCloudConfig(typeof text === "string" ? Buffer.from(text) : text)
 const ok = (text: string | Uint8Array): Payload => Result.getOrThrow(parsed(text))
-const failure = (text: string | Uint8Array): CloudConfigError => {
+const failure = (text: string | Uint8Array): BootstrapDataError => {
   const result = parsed(text)
   return Result.isFailure(result) ? result.failure : assert.fail("was accepted")
 }
@@ -208,14 +209,7 @@ describe("the whole", () => {
     assert.deepStrictEqual(ok("#cloud-config\n"), { files: [], steps: [] })
   })
   it("is refused when it is something else, without showing what", () => {
-    for (const text of [
-      "",
-      "#!/bin/sh\ns3cret",
-      '{"s3cret":1}',
-      "s3cret: 1",
-      "#cloud-config-archive\n- s3cret",
-      "#cloud-configs3cret"
-    ]) {
+    for (const text of ["", '{"s3cret":1}', "s3cret: 1", "#cloud-configs3cret"]) {
       const error = failure(text)
       assert.strictEqual(error.reason, "NotCloudConfig")
       assert.include(error.message, "first line must be #cloud-config")
@@ -241,29 +235,43 @@ describe("the whole", () => {
     const bomb = `a: &a [x,x,x,x,x,x,x,x,x]\n${[..."bcdefghij"].map((c, i) => `${c}: &${c} [${`*${"abcdefghi"[i]},`.repeat(9)}]`).join("\n")}`
     assert.strictEqual(failure(config(bomb)).reason, "BadYaml")
   })
-  it("jinja: fine without markup or without the header, refused with both", () => {
+  it("jinja: fine without markup or without the header; with both it needs to know the host", () => {
     assert.strictEqual(ok("## template: jinja\n#cloud-config\nruncmd: [a]").steps.length, 1)
     assert.strictEqual(ok(config("runcmd: ['echo {{ a }}']")).steps[0]?.script, "echo {{ a }}")
-    assert.strictEqual(failure("## template: jinja\n#cloud-config\nruncmd: ['{{ ds }}']").reason, "Jinja")
+    const template = "## template: jinja\n#cloud-config\nruncmd: ['echo {{ v1.local_hostname }}']\nbad: [\n"
+    assert.strictEqual(failure(template).reason, "FactsNeeded")
+    const instance = instanceData({ facts: { hostname: "h1" }, id: "i", name: "m", address: "10.0.0.1" })
+    const good = parseCloudConfig(Buffer.from(template.replace("bad: [\n", "")), instance)
+    assert.strictEqual(Result.getOrThrow(good).steps[0]?.script, "echo h1")
+    const bad = parseCloudConfig(Buffer.from(template), instance)
+    assert.strictEqual(Result.isFailure(bad) ? bad.failure.line : 0, 5)
   })
-  it("modules that need cloud-init are listed; empty, off and harmless ones are not", () => {
+  it("everything that needs cloud-init is listed at once; empty, off and harmless modules are not", () => {
     const error = failure(
-      config("users: [{name: a}]\npackages: [jq]\nhostname: h\n's3cret key': 1\npackage_update: true")
-    )
-    assert.deepStrictEqual(error.modules, [
-      "(a key that names no module)",
-      "hostname",
-      "package_update",
-      "packages",
-      "users"
-    ])
-    assert.include(error.message, "packages, users")
-    assert.notInclude(error.message, "s3cret")
-    assert.isTrue(
-      Result.isSuccess(
-        parsed(config("users: []\npackages:\nntp: {}\npackage_update: false\nfinal_message: hi\noutput: {all: x}"))
+      config(
+        "users: [default, {name: a}]\n's3cret key': 1\ndisk_setup: {a: b}\npower_state: {mode: reboot}\nmanage_etc_hosts: true\n" +
+          "ntp: {ntp_client: ntpd, config: {template: s3cret}}\nwrite_files: [{path: /x, source: {uri: 'https://s3cret'}}]"
       )
     )
+    assert.deepStrictEqual(error.unsupported, [
+      "(a key that names no module)",
+      "disk_setup",
+      "manage_etc_hosts",
+      "ntp.config",
+      "ntp.ntp_client (chrony and systemd-timesyncd can be had)",
+      "power_state",
+      "users",
+      "write_files[0].source"
+    ])
+    assert.include(error.message, "power_state, users, write_files[0].source can't be done over SSH")
+    assert.notInclude(error.message, "s3cret")
+    const fine = ok(
+      config(
+        "users: [default]\npackages:\nntp: {enabled: false}\npackage_update: false\nfinal_message: hi\noutput: {all: x}\n" +
+          "growpart: {mode: off}\nresize_rootfs: false\nlocale: en_GB.UTF-8\nmounts: []\npreserve_hostname: true\nhostname: h"
+      )
+    )
+    assert.deepStrictEqual(fine, { files: [], steps: [] })
   })
 })
 
@@ -280,10 +288,153 @@ describe("multipart of others", () => {
       ["a", "b"]
     )
   })
-  it("parts of another type, other encodings, no boundary", () => {
-    assert.strictEqual(failure(mime("", "text/x-shellscript")).reason, "Unsupported")
-    assert.strictEqual(failure(mime("Content-Transfer-Encoding: quoted-printable\r\n")).reason, "BadEncoding")
+  it("parts that need cloud-init are refused by number and type; bad encodings; no boundary", () => {
+    assert.deepStrictEqual(failure(mime("", "text/x-include-url")).unsupported, ["part 2 (text/x-include-url)"])
+    assert.strictEqual(failure(mime("Content-Transfer-Encoding: uuencode\r\n")).reason, "BadEncoding")
     assert.strictEqual(failure("Content-Type: text/plain\n\nx").reason, "BadEncoding")
+  })
+  it("a part is what its first line says, when its type says nothing", () => {
+    assert.deepStrictEqual(
+      ok(mime("", "text/plain")).steps.map((step) => step.script),
+      ["b"]
+    )
+    assert.strictEqual(
+      failure(mime("", "text/plain").replace("#cloud-config\r\nruncmd: [b]", "s3cret")).reason,
+      "NotCloudConfig"
+    )
+  })
+  const nested = (encoding: string, body: string) =>
+    `MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=A\n\n--A\nContent-Type: multipart/mixed; boundary="B"\n\n--B\nContent-Type: text/cloud-config\nContent-Transfer-Encoding: ${encoding}\n\n${body}\n--B--\n--A\nContent-Type: text/cloud-config\nMerge-Type: list(append)+dict(recurse_list)\n\nruncmd: [last]\n--A--\n`
+  it("nested, zipped and quoted-printable parts", () => {
+    for (const [encoding, body] of [
+      ["7bit", "#cloud-config\nruncmd: ['echo ä=1']"],
+      ["quoted-printable", "#cloud-config\nruncmd: ['echo =C3=A4=\n=3D1']   "],
+      ["base64", gzipSync("#cloud-config\nruncmd: ['echo ä=1']").toString("base64")]
+    ] as const)
+      assert.deepStrictEqual(
+        ok(nested(encoding, body)).steps.map((step) => step.script),
+        ["echo ä=1", "last"],
+        encoding
+      )
+    const deep = Array.from(
+      { length: 20 },
+      (_, i) => `Content-Type: multipart/mixed; boundary=b${i}\n\n--b${i}\n`
+    ).join("")
+    assert.strictEqual(failure(deep).reason, "BadEncoding")
+  })
+})
+
+describe("scripts and archives", () => {
+  const part = (type: string, name: string, body: string) =>
+    `--X\nContent-Type: ${type}\n${name === "" ? "" : `Content-Disposition: attachment; filename="${name}"\n`}\n${body}\n`
+  const mime = (...parts: ReadonlyArray<string>) =>
+    `MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=X\n\n${parts.join("")}--X--\n`
+  const names = (text: string) => ok(text).steps.map((step) => step.name)
+  it("in cloud-init's order: boothooks, bootcmd, once, then runcmd among the scripts by file name", () => {
+    const text = mime(
+      part("text/x-shellscript", "zz.sh", "#!/bin/sh\nz"),
+      part("text/cloud-config", "", "#cloud-config\nruncmd: [r]\nbootcmd: [b]"),
+      part("text/x-shellscript", "", "#!/bin/sh\na"),
+      part("text/x-shellscript-per-boot", "p.sh", "#!/bin/sh\np"),
+      part("text/cloud-boothook", "", "#cloud-boothook\n#!/bin/sh\nh")
+    )
+    assert.deepStrictEqual(names(text), [
+      "script of part 5",
+      "bootcmd 1",
+      "script of part 4",
+      "script of part 3",
+      "runcmd 1",
+      "script of part 1"
+    ])
+  })
+  it("user data that is a script is run by its own interpreter; what it says and leaves is its own", () => {
+    using host = new ScriptHost()
+    const [step] = ok('#!/bin/sh -e\necho "$0" >>/etc/trace\necho END_OF_STEP\nfalse\necho no >>/etc/trace\n').steps
+    assert.strictEqual(host.run(step?.script ?? "").code, 1)
+    assert.match(host.read("/etc/trace"), /^\/\S+\/script\n$/)
+    const [env] = ok("#!/usr/bin/env sh\nexit 7").steps
+    assert.include(env?.script ?? "", `/usr/bin/env sh "$directory/script"`)
+    assert.strictEqual(host.run(env?.script ?? "").code, 7)
+  })
+  it("an archive is a list of parts", () => {
+    const archive = `#cloud-config-archive
+- type: text/cloud-config
+  content: |
+    runcmd: [a]
+- "#!/bin/sh\\necho b"
+- {content: "runcmd: [c]", filename: x}
+`
+    assert.deepStrictEqual(names(archive), ["script of part 3", "runcmd 1"])
+    assert.strictEqual(failure("#cloud-config-archive\n- [s3cret]").reason, "BadField")
+    assert.strictEqual(failure("#cloud-config-archive\na: s3cret").reason, "BadYaml")
+    assert.deepStrictEqual(
+      failure("#cloud-config-archive\n- {type: text/x-include-url, content: s3cret}").unsupported,
+      ["part 2 (text/x-include-url)"]
+    )
+  })
+})
+
+describe("smaller modules", () => {
+  it("each is a step, in cloud-init's order, between bootcmd and runcmd", () => {
+    const read = ok(
+      config(`bootcmd: [b]
+runcmd: [r]
+fqdn: node-1.example.org
+prefer_fqdn_over_hostname: true
+timezone: Europe/Berlin
+ntp: {enabled: true, servers: [10.0.0.1], pools: [pool.ntp.org]}
+package_upgrade: true
+packages: [jq, [curl, "7.88"]]
+`)
+    )
+    assert.deepStrictEqual(
+      read.steps.map((step) => step.name),
+      ["bootcmd 1", "set the host name", "synchronise the clock", "set the time zone", "install packages", "runcmd 1"]
+    )
+    assert.include(read.steps[1]?.script ?? "", "name=node-1.example.org")
+    assert.include(read.steps[4]?.script ?? "", "install jq curl=7.88")
+    assert.deepStrictEqual(
+      files(read).map((file) => [file.path, file.content.split("\n").slice(1).join("|")]),
+      [
+        ["/etc/systemd/timesyncd.conf.d/machinist.conf", "[Time]|NTP=10.0.0.1 pool.ntp.org|"],
+        ["/etc/chrony/sources.d/machinist.sources", "server 10.0.0.1 iburst|pool pool.ntp.org iburst|"]
+      ]
+    )
+  })
+  for (const bad of [
+    "hostname: 'a b'",
+    "hostname: -x",
+    "timezone: ../../etc/passwd",
+    "packages: jq",
+    "packages: ['--allow']",
+    "packages: [{snap: [x]}]",
+    "ntp: {servers: [{a: b}]}"
+  ]) {
+    it(`refuses ${bad}`, () => assert.strictEqual(failure(config(bad)).reason, "BadField"))
+  }
+  it("packages: by whichever package manager is there, or a word about it", () => {
+    using host = new ScriptHost()
+    const [step] = ok(config("packages: [jq, [curl, '1']]")).steps
+    const none = host.run(step?.script ?? "")
+    assert.strictEqual(none.code, 1)
+    assert.include(none.stderr, "no package manager")
+    const said: Array<string> = []
+    for (const tool of ["apk", "zypper", "dnf", "apt-get"]) {
+      host.stub(tool)
+      host.write("/log", "")
+      assert.strictEqual(host.run(step?.script ?? "").code, 0)
+      said.push(...host.log())
+    }
+    assert.deepStrictEqual(said, [
+      "apk update",
+      "apk add jq curl=1",
+      "zypper --non-interactive --gpg-auto-import-keys refresh",
+      "zypper --non-interactive install jq curl=1",
+      "dnf -q -y makecache",
+      "dnf -y install jq curl-1",
+      "apt-get -q update",
+      "apt-get -q -y -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold install jq curl=1"
+    ])
   })
 })
 

@@ -56,4 +56,19 @@ describe("payloadSecrets", () => {
     })
     assert.deepStrictEqual(secrets, ["private", join, "0123456789abcdef"])
   })
+  it("what looks like a token, or is called a secret, in commands and in files that all may read", () => {
+    const script = `curl -sfL https://get.k3s.io | K3S_URL=https://10.0.0.1:6443 K3S_TOKEN='mysecret-1' sh -s - agent
+kubeadm join 10.0.0.1:6443 --token abcdef.0123456789abcdef --discovery-token-ca-cert-hash sha256:1 --certificate-key 0a1b2c3d
+curl -H "Authorization: Bearer eyJhbGciOi" https://x; # the token renewal is somebody else's
+export PASSWORD="$(cat /etc/pw)" token=true`
+    const config = `server: https://10.0.0.1:9345\ntoken: K10${"ab".repeat(32)}::server:cafe\nnode-name: n1\n`
+    const secrets = payloadSecrets({
+      files: [{ path: "/etc/rancher/rke2/config.yaml", content: Buffer.from(config), mode: "0644" }],
+      steps: [{ name: "join", script }]
+    })
+    assert.deepStrictEqual(
+      [...new Set(secrets)].sort(),
+      [`K10${"ab".repeat(32)}::server:cafe`, "0a1b2c3d", "abcdef.0123456789abcdef", "eyJhbGciOi", "mysecret-1"].sort()
+    )
+  })
 })

@@ -98,7 +98,7 @@ const failure = (script: Script, from: HostAccess = access) =>
     Effect.provide(scripted(script).layer)
   )
 
-const FACTS = "machinist Facts b-1 systemd 0 node-1\n"
+const FACTS = "machinist Facts b-1 systemd 0 node-1\nmachinist System 6.1.0-9 x86_64 debian 12 -\n"
 const NONE = `${FACTS}machinist Tenancy none\n`
 
 describe("an exec's end", () => {
@@ -226,6 +226,7 @@ describe("the connection", () => {
           bootId: "b-1",
           hostname: "node-1",
           serviceManager: "systemd",
+          system: { kernelRelease: "6.1.0-9", machine: "x86_64", distro: "debian", distroVersion: "12" },
           hostKey: "SHA256:abc",
           tenancy: undefined
         })

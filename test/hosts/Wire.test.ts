@@ -143,6 +143,8 @@ const record: TenancyRecord = { ...tenant, bootId: "b-1", state: "cleaning" }
 describe("events", () => {
   const events: ReadonlyArray<HostEvent> = [
     { _tag: "Facts", bootId: "b-1", serviceManager: "openrc", hostname: "node 1", uid: 0 },
+    { _tag: "System" },
+    { _tag: "System", kernelRelease: "6.1.0-9-amd64", machine: "x86_64", distro: "sles", distroVersion: "15.6" },
     { _tag: "Tenancy", record: undefined },
     { _tag: "Tenancy", record },
     { _tag: "Refused", refusal: { why: "foreign", record } },
@@ -189,6 +191,8 @@ describe("events", () => {
     "machinist Refused foreign c 1 running",
     "machinist Tenancy c one free b u m",
     "machinist Facts b upstart 0 h",
+    "machinist System a b c d",
+    "machinist System a b c d $(e)",
     " machinist RunSucceeded"
   ])
     it(`noise: "${noise}"`, () => assert.isUndefined(decodeEvent(noise)))

@@ -1,7 +1,7 @@
 /**
  * Owns writing a bootstrap as an Ignition config (JSON): files, the steps as files of their own, and a unit that runs
  * them once, in order, until one fails; the user's Butane configuration beside it. Bytes depend on nothing but the input.
- * Reading other people's Ignition is not here, only finding the files of ours again.
+ * Reading Ignition for a host run is IgnitionParse.ts'; here is only finding the files of ours again.
  */
 import * as Result from "effect/Result"
 import { dataUrl, type Json, type JsonRecord, parseButane, record, records } from "./Butane.ts"
@@ -58,7 +58,7 @@ const IGNITION_VERSIONS: Readonly<Record<string, Readonly<Record<string, string>
 
 export const BOOTSTRAP_DIR = "/etc/machinist/bootstrap"
 export const BOOTSTRAP_UNIT = "k0s-bootstrap.service"
-const RUNNER = `${BOOTSTRAP_DIR}/run`
+export const RUNNER = `${BOOTSTRAP_DIR}/run`
 /** Outlives reboots: as under cloud-init, a bootstrap that was begun is never begun again. */
 const BEGUN = "/var/lib/machinist-bootstrap-begun"
 

@@ -4,7 +4,7 @@
  */
 import { createHash } from "node:crypto"
 import * as Result from "effect/Result"
-import { decodeBase64 } from "./Gzip.ts"
+import { decodeBase64, gunzip, isGzip } from "./Gzip.ts"
 
 export interface Part {
   readonly type: string
@@ -78,29 +78,57 @@ const parameter = (header: string, name: string): string | undefined => {
   return found?.[1] ?? found?.[2]
 }
 
-export type MultipartError = "not multipart" | "bad transfer encoding"
+export type MultipartError = "not multipart" | "bad transfer encoding" | "bad gzip" | "nested too deeply"
 
-const decodePart = (text: string): Result.Result<Part, MultipartError> => {
-  const [headers, raw] = splitHead(text)
-  const type = (headers["content-type"] ?? "text/plain").split(";")[0]?.trim().toLowerCase() ?? "text/plain"
-  switch ((headers["content-transfer-encoding"] ?? "7bit").toLowerCase()) {
+const fromQuotedPrintable = (text: string): Uint8Array =>
+  Buffer.from(
+    text
+      // A soft line end, and blanks that transport may have added.
+      .replace(/[ \t]+(?=\r?\n)/g, "")
+      .replace(/=\r?\n/g, "")
+      .replace(/[\u0080-\u{10ffff}]+/gu, (found) => Buffer.from(found, "utf8").toString("latin1"))
+      .replace(/=([0-9A-Fa-f]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16))),
+    "latin1"
+  )
+
+const decodeBody = (encoding: string, raw: string): Result.Result<Uint8Array, MultipartError> => {
+  switch (encoding) {
     case "7bit":
     case "8bit":
     case "binary":
-      return Result.succeed({ type, headers, body: raw })
+      return Result.succeed(Buffer.from(raw, "utf8"))
+    case "quoted-printable":
+      return Result.succeed(fromQuotedPrintable(raw))
     case "base64":
-      return Result.map(
-        Result.mapError(decodeBase64(raw), () => "bad transfer encoding" as const),
-        (bytes) => ({ type, headers, body: Buffer.from(bytes).toString("utf8") })
-      )
+      return Result.mapError(decodeBase64(raw), () => "bad transfer encoding" as const)
     default:
       return Result.fail("bad transfer encoding")
   }
 }
 
-/** Header names of the parts are lower case. */
-export const parseMultipart = (text: string): Result.Result<ReadonlyArray<Part>, MultipartError> => {
-  const [headers, body] = splitHead(text.trimStart())
+/** Multiparts in multiparts: more is nobody's bootstrap data. */
+const MAX_DEPTH = 8
+
+const decodePart = (text: string, depth: number): Result.Result<ReadonlyArray<Part>, MultipartError> => {
+  const [headers, raw] = splitHead(text)
+  const type = (headers["content-type"] ?? "text/plain").split(";")[0]?.trim().toLowerCase() ?? "text/plain"
+  if (type.startsWith("multipart/")) return split(text, depth + 1)
+  return Result.flatMap(
+    decodeBody((headers["content-transfer-encoding"] ?? "7bit").trim().toLowerCase(), raw),
+    (bytes): Result.Result<ReadonlyArray<Part>, MultipartError> => {
+      // Whatever its type says: cloud-init's tools send each part zipped.
+      const zipped = isGzip(bytes)
+      const plain = zipped ? Result.mapError(gunzip(bytes), () => "bad gzip" as const) : Result.succeed(bytes)
+      return Result.map(plain, (body) => [
+        { type: zipped ? "text/plain" : type, headers, body: Buffer.from(body).toString("utf8") }
+      ])
+    }
+  )
+}
+
+const split = (text: string, depth: number): Result.Result<ReadonlyArray<Part>, MultipartError> => {
+  if (depth > MAX_DEPTH) return Result.fail("nested too deeply")
+  const [headers, body] = splitHead(text)
   const type = headers["content-type"] ?? ""
   const boundary = parameter(type, "boundary")
   if (!/^multipart\//i.test(type) || boundary === undefined) return Result.fail("not multipart")
@@ -111,5 +139,14 @@ export const parseMultipart = (text: string): Result.Result<ReadonlyArray<Part>,
   for (let at = 1; at + 1 < pieces.length && pieces[at] !== "--"; at += 2) {
     parts.push((pieces[at + 1] ?? "").replace(/^\r?\n/, ""))
   }
-  return Result.all(parts.map(decodePart))
+  return Result.map(Result.all(parts.map((part) => decodePart(part, depth))), (lists) => lists.flat())
 }
+
+/** Header names of the parts are lower case; what is nested is flat. */
+export const parseMultipart = (text: string): Result.Result<ReadonlyArray<Part>, MultipartError> =>
+  split(text.trimStart(), 1)
+
+/** The file name in a part's headers. */
+export const fileNameOf = (part: Part): string | undefined =>
+  parameter(part.headers["content-disposition"] ?? "", "filename") ??
+  parameter(part.headers["content-type"] ?? "", "name")

@@ -85,3 +85,32 @@ export const commandsAsScript = (
     ["set -eu", "failed=0", "steps=$(mktemp -d)", `trap 'rm -rf "$steps"' EXIT`, ...parts, 'exit "$failed"'].join("\n")
   )
 }
+
+/** The words of a `#!` line: an interpreter, and at most one argument; the system's shell when there is none. */
+const interpreterOf = (text: string): ReadonlyArray<string> => {
+  const line = /^#![ \t]*(\S+)[ \t]*([^\n]*)/.exec(text)
+  if (line?.[1] === undefined) return ["sh"]
+  const argument = (line[2] ?? "").trim()
+  return argument === "" ? [line[1]] : [line[1], argument]
+}
+
+/**
+ * A whole script with its own interpreter, as a step. Through a file that only root can read, started by its interpreter:
+ * an argument list is public on the host, and its disk may be mounted noexec.
+ */
+export const scriptStep = (name: string, text: string): Step => {
+  const delimiter = delimiterFor([text])
+  return namedStep(
+    name,
+    [
+      "set -eu",
+      "directory=$(mktemp -d)",
+      `trap 'rm -rf "$directory"' EXIT`,
+      `cat >"$directory/script" <<'${delimiter}'`,
+      text.endsWith("\n") ? text.slice(0, -1) : text,
+      delimiter,
+      'chmod 700 "$directory/script"',
+      `${interpreterOf(text).map(quote).join(" ")} "$directory/script"`
+    ].join("\n")
+  )
+}

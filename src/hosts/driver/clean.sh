@@ -86,6 +86,17 @@ kill_run() {
   kill_watchdogs
 }
 
+# Services of the bootstrap data itself: systemd started them, so they carry no tag of ours.
+stop_units() {
+  command -v systemctl >/dev/null 2>&1 || return 0
+  sed -n 's/^u //p' "$STATE/runs/$Q_claim/written" 2>/dev/null | while IFS= read -r su_unit; do
+    systemctl disable "$su_unit"
+    systemctl kill --signal=KILL "$su_unit"
+    systemctl stop "$su_unit"
+  done </dev/null >/dev/null 2>&1
+  return 0
+}
+
 clean_steps() {
   cs_step=0
   while [ "$cs_step" -lt "$Q_count" ]; do
@@ -116,7 +127,10 @@ bury() {
 
 drive_clean() {
   J_ended=$(records "$JOURNAL" | awk '$1 == "end" { printf " %s ", $2 }')' '
-  [ "$J_hash" = verify ] || kill_run
+  if [ "$J_hash" != verify ]; then
+    stop_units
+    kill_run
+  fi
   settle_interrupted
   if [ "$J_hash" != verify ]; then
     extract_steps || die "no space left on $STATE for the steps"

@@ -17,7 +17,9 @@ step_environment() {
   IFS=" $TAB$NL"
   MACHINIST_CLAIM=$Q_claim
   MACHINIST_STEP=$Q_claim.$Q_verb.$1
-  export MACHINIST_CLAIM MACHINIST_STEP
+  # Where a step may note what it makes, for cleaning (files.sh has the letters).
+  MACHINIST_WRITTEN=$DIR/written
+  export MACHINIST_CLAIM MACHINIST_STEP MACHINIST_WRITTEN
 }
 
 # Sets TRIMMED to $1 without blanks, and a carriage return, around it.

@@ -1,6 +1,7 @@
 # Owns the files of a run: each to a temporary name in its directory, with mode and owner, then renamed; so a reader sees
 # the old file or the whole new one. $DIR/written lists what was made, for cleaning:
 #   c PATH  file that was not there before      w PATH  file that was      d PATH  directory that was made
+#   u UNIT  systemd unit that a step enabled
 
 note() {
   grep -qxF -e "$1" "$DIR/written" 2>/dev/null || printf '%s\n' "$1" 2>/dev/null >>"$DIR/written"

@@ -13,6 +13,38 @@ service_manager() {
   fi
 }
 
+# $1 when it is one plain word, else `-`.
+word() {
+  case $1 in
+    '' | *[!A-Za-z0-9._+~-]*) printf '%s' - ;;
+    *) printf '%s' "$1" ;;
+  esac
+}
+
+# What bootstrap data may ask about the system. os-release is read, never executed.
+system() {
+  sy_kernel='' sy_id='' sy_version='' sy_codename=''
+  { read -r sy_kernel </proc/sys/kernel/osrelease; } 2>/dev/null
+  for sy_file in /etc/os-release /usr/lib/os-release; do
+    [ -r "$sy_file" ] || continue
+    while IFS= read -r sy_line || [ -n "$sy_line" ]; do
+      sy_value=${sy_line#*=}
+      case $sy_value in
+        \"*\") sy_value=${sy_value#\"} sy_value=${sy_value%\"} ;;
+        \'*\') sy_value=${sy_value#\'} sy_value=${sy_value%\'} ;;
+      esac
+      case $sy_line in
+        ID=*) sy_id=$sy_value ;;
+        VERSION_ID=*) sy_version=$sy_value ;;
+        VERSION_CODENAME=*) sy_codename=$sy_value ;;
+      esac
+    done <"$sy_file"
+    break
+  done
+  sy_machine=$(uname -m 2>/dev/null)
+  emit "System $(word "$sy_kernel") $(word "$sy_machine") $(word "$sy_id") $(word "$sy_version") $(word "$sy_codename")"
+}
+
 # Changes nothing.
 inspect() {
   who_am_i
@@ -22,6 +54,7 @@ inspect() {
   { read -r in_name </proc/sys/kernel/hostname; } 2>/dev/null || in_name=-
   emit "Facts $BOOT $(service_manager) $in_uid ${in_name:--}"
   [ "$in_uid" -eq 0 ] || refuse_unsupported "not root: uid $in_uid"
+  system
   if ! read_tenancy; then
     emit "DriverError the tenancy record $STATE/tenancy is damaged: look at the host, then remove the file"
   elif [ "$T_state" = none ]; then

@@ -363,6 +363,7 @@ export const serve = (
       const { serviceManager } = kernel
       yield* channel.print({ _tag: "Facts", bootId: kernel.bootId(), serviceManager, hostname: kernel.name, uid })
       if (uid !== 0) return yield* channel.print(notRoot(uid))
+      yield* channel.print({ _tag: "System", distro: "simulated", machine: "x86_64" })
       return yield* channel.print({ _tag: "Tenancy", record: readTenancy(kernel.disk) })
     }
     if (uid !== 0) {

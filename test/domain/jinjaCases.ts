@@ -1,0 +1,50 @@
+/** Owns the templates that our renderer and cloud-init's must render alike. */
+export const DATA = {
+  v1: { local_hostname: "h1.example", region: "r" },
+  ds: { meta_data: { hostname: "h1", local_ipv4: "10.0.0.1" } },
+  local_hostname: "h1.example"
+}
+
+/** Template, and what cloud-init 22.4 makes of it. */
+export const RENDERED: ReadonlyArray<readonly [string, string]> = [
+  ["no markup", "no markup"],
+  ["a {{ v1.local_hostname }}\n", "a h1.example\n"],
+  ["{{ local_hostname }}", "h1.example"],
+  ["a\n{{ v1['local_hostname'] }}", "a\nh1.example"],
+  ["{{ v1.local_hostname.split('.')[0] }}", "h1"],
+  ["{{ ds.meta_data.local_ipv4.split('.') | last }}", "1"],
+  ["{{ v1.local_hostname[:3] }}", "h1."],
+  ["{{ v1.local_hostname.replace('e','E') }}", "h1.ExamplE"],
+  ["{{ v1.local_hostname | replace('.', '-') }}", "h1-example"],
+  ["{{ v1.local_hostname.startswith('h1') }}", "True"],
+  ["{{ v1.local_hostname.upper() }}", "H1.EXAMPLE"],
+  ["{{ v1.local_hostname | length }}", "10"],
+  ["{{ v1.get('nope', 'dflt') }}", "dflt"],
+  [`x: \${FOO:-}\ny: {{ ds.meta_data.hostname }}\n\n`, `x: \${FOO:-}\ny: h1\n\n`],
+  ["a\r\n{{ 1 }}\r\n", "a\n1\n"],
+  ["$X {# c #} {{ 1 }}\n\n\n", "$X  1\n\n\n"],
+  ["{% if v1.x is defined %}\nA\n{% else %}\nB\n{% endif %}\nC\n", "B\nC\n"],
+  ["  {% if true %}\n  indented\n  {% endif %}\nend\n", "    indented\n  end\n"],
+  ["  {%- if true %} yes {%- endif %}\n", " yes\n"],
+  ["{% if ds.meta_data.hostname == 'h1' and not v1.zz %}\nyes\n{%- endif %}\n", "yes\n"],
+  ["{% if 'h' in v1.local_hostname %}in{% endif %}", "in"],
+  ["{{- ds.meta_data.hostname -}}  x", "h1x"],
+  ["{#x#}\nA", "A"],
+  ["a\nb\n{{ v1.nope | default('d') }}", "a\nb\nd"],
+  ["{{ v1.nope | default('d', true) | upper }}", "D"],
+  ["{{ v1.region|d('x') }}{{ v1.no|d('| d') }}", "r| d"],
+  ["{{ v1.nope or 'z' }}", "z"],
+  ["a {{ 'x' if v1.q else 'y' }}", "a y"],
+  ["{% for i in ['a','b'] %}\n- {{ i }}\n{% endfor %}\n", "- a\n- b\n\n"],
+  ["{% for k, v in {'a': 1}.items() %}{{ k }}={{ v }}{% endfor %}", "a=1"],
+  ["{% set x = 5 %}\nv{{ x + 1 }}\n", "v6\n"],
+  ["{% set a %}blk{% endset %}{{ a }}", "blk"],
+  ["{% macro m(a) %}<{{ a }}>{% endmacro %}{{ m('x') }}", "<x>"],
+  ["{{ ['a','b'] | join(',') }}", "a,b"],
+  ["{{ 7 // 2 }} {{ 7 % 2 }} {{ 2 ** 3 }} {{ 'a' ~ 1 }} {{ '4' | int + 1 }}", "3 1 8 a1 5"],
+  ["{{ 'tab\\t' }}|", "tab\t|"],
+  ["{{ 'a}}b' }}", "a}}b"],
+  ["{% raw %}{{ x }}'\\n{% endraw %}\nz\n", "{{ x }}'\\nz\n"],
+  ["a {%- raw %} x {%- endraw -%} z", "a xz"],
+  [" {%- raw -%} x {% endraw -%} z", "x z"]
+]

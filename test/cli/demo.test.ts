@@ -129,7 +129,7 @@ spec:
     const refusals: ReadonlyArray<readonly [args: ReadonlyArray<string>, says: RegExp]> = [
       [["--delete"], /--once/],
       [["--once", "--machines", "-1"], /--machines takes a number/],
-      [["--once", "--hosts", "moon"], /sh or memory/],
+      [["--once", "--hosts", "moon"], /sh, memory or a file/],
       [["--once", "--hosts", "memory", "--state", join(directory, "none")], /--state needs --hosts sh/],
       [["--once", "-f", join(directory, "missing.yaml")], /missing\.yaml/]
     ]

@@ -149,7 +149,7 @@ describe("a demo in memory", () => {
 
       yield* demo.remove
       const after = yield* demo.report
-      assert.isTrue(Engine.isGood(after, true), JSON.stringify([after, demo.objections()]))
+      assert.isTrue(Engine.isGood(after, true), JSON.stringify([after, yield* demo.objections]))
       assert.strictEqual(after.deleted, picture.machines.length)
       assert.strictEqual(countsOf(demo.farm.witness).held, 0)
     }).pipe(Effect.scoped)

@@ -32,7 +32,7 @@ const ssh = (farm: Farm, at: { readonly address: string; readonly port: number }
     const session = yield* farm.ssh.connect({
       ...at,
       user,
-      privateKey: Redacted.make(farm.privateKey),
+      privateKey: Redacted.make(farm.keyOf({ address: "", port: 22 }) ?? ""),
       hostKeys: firstUse
     })
     const running = yield* session.exec(command, new Uint8Array())
@@ -96,7 +96,10 @@ describe.skipIf(unavailable !== undefined)("hosts with a real /bin/sh", () => {
         assert.strictEqual(held, demo.picture().machines.filter(({ host }) => host !== "").length)
         assert.isAbove(steps, 4 * held)
         yield* demo.remove
-        assert.isTrue(Engine.isGood(yield* demo.report, true), JSON.stringify([yield* demo.report, demo.objections()]))
+        assert.isTrue(
+          Engine.isGood(yield* demo.report, true),
+          JSON.stringify([yield* demo.report, yield* demo.objections])
+        )
         assert.strictEqual(countsOf(demo.farm.witness).held, 0)
       }).pipe(Effect.scoped)
       assert.deepStrictEqual(leftOvers(), [])

@@ -1,51 +1,108 @@
 /**
- * Owns the choice of what a demo's hosts are made of, and saying why. Does not own the hosts.
+ * Owns the choice of what a demo's hosts are made of, and saying why; reading the list of a user's own, with their keys; and
+ * by which address those reach this machine. Does not own the hosts.
  */
+import { createSocket } from "node:dgram"
+import { lookup } from "node:dns/promises"
+import { homedir } from "node:os"
 import * as CliError from "effect/cli/CliError"
 import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as Path from "effect/Path"
 import type * as Scope from "effect/Scope"
 import { type Farm, memoryFarm } from "../../simulation/demo/Farm.ts"
+import { type ListedHost, parseHosts } from "../../simulation/demo/HostsFile.ts"
+import { type RealHost, realFarm } from "../../simulation/demo/RealHosts.ts"
 import type { K0sWorld } from "../../simulation/hosts/K0s.ts"
 import { shellFarm } from "../../simulation/shellhosts/ShellFarm.ts"
 
-export type MakeFarm = (k0s: K0sWorld) => Effect.Effect<Farm, CliError.UserError, Scope.Scope>
+export interface Hosts {
+  readonly make: (k0s: K0sWorld) => Effect.Effect<Farm, CliError.UserError, Scope.Scope>
+  /** Of real hosts, the first: by it this machine's own address is found. */
+  readonly real: ReadonlyArray<RealHost>
+}
 
 const failed = (userMessage: string) => new CliError.UserError({ cause: userMessage, userMessage })
 
 const refused = (message: string, instead: string) =>
   failed(`hosts with a real /bin/sh can't be had here: ${message.split("\n")[0]}. ${instead}`)
 
-const shells =
-  (instead: string, state: string | undefined): MakeFarm =>
-  (k0s) =>
-    shellFarm(k0s, state).pipe(Effect.mapError(({ message }) => refused(message, instead)))
+const standIns = (make: Hosts["make"]): Hosts => ({ make, real: [] })
+
+const shells = (instead: string, state: string | undefined): Hosts =>
+  standIns((k0s) => shellFarm(k0s, state).pipe(Effect.mapError(({ message }) => refused(message, instead))))
+
+const shellsOrMemory = standIns((k0s) =>
+  shellFarm(k0s).pipe(
+    Effect.catch(({ message }) => memoryFarm(k0s, `no namespaces for real ones here: ${message.split("\n")[0]}`))
+  )
+)
+
+/** Relative to the list, `~/` to the user's home. */
+const withKey = Effect.fnUntraced(function* (host: ListedHost, file: string) {
+  const fs = yield* FileSystem.FileSystem
+  const path = yield* Path.Path
+  const given = host.identityFile.startsWith("~/")
+    ? path.join(homedir(), host.identityFile.slice(2))
+    : host.identityFile
+  const identity = path.resolve(path.dirname(path.resolve(file)), given)
+  const privateKey = yield* fs
+    .readFileString(identity)
+    .pipe(Effect.mapError((error) => failed(`${file}: the key of ${host.address} can't be read: ${error.message}`)))
+  return { ...host, privateKey }
+})
+
+export const realHosts = Effect.fnUntraced(function* (file: string) {
+  const fs = yield* FileSystem.FileSystem
+  const text = yield* fs
+    .readFileString(file)
+    .pipe(Effect.mapError((error) => failed(`${file} can't be read: ${error.message}`)))
+  const listed = yield* Effect.fromResult(parseHosts(text, file)).pipe(
+    Effect.mapError((error) => failed(error.message))
+  )
+  const real = yield* Effect.forEach(listed, (host) => withKey(host, file))
+  const hosts: Hosts = { make: () => realFarm(real, file), real }
+  return hosts
+})
 
 /** Real shells where this machine allows them, unless something else was asked for. `state`: a directory to keep them. */
-export const chooseFarm = (asked: string, state: string | undefined): Effect.Effect<MakeFarm, CliError.UserError> => {
+export const chooseHosts = Effect.fnUntraced(function* (asked: string, state: string | undefined) {
   const isKept = state !== undefined
   switch (asked) {
     case "memory":
       return isKept
-        ? Effect.fail(failed("hosts in memory do not outlive the process: --state needs --hosts sh"))
-        : Effect.succeed((k0s) => memoryFarm(k0s))
+        ? yield* failed("hosts in memory do not outlive the process: --state needs --hosts sh, or a list of your own")
+        : standIns((k0s) => memoryFarm(k0s))
     case "sh":
-      return Effect.succeed(shells(isKept ? "Leave out --state." : "Use --hosts memory.", state))
+      return shells(isKept ? "Leave out --state." : "Use --hosts memory.", state)
     case "":
-      return Effect.succeed(
-        isKept
-          ? shells("Leave out --state.", state)
-          : (k0s) =>
-              shellFarm(k0s).pipe(
-                Effect.catch(({ message }) =>
-                  memoryFarm(k0s, `no namespaces for real ones here: ${message.split("\n")[0]}`)
-                )
-              )
-      )
-    default:
-      return Effect.fail(
-        failed(
-          `--hosts takes sh or memory, not ${JSON.stringify(asked)}: a list of your own hosts is not supported yet. Run machinist simulate and machinist controller for those.`
-        )
-      )
+      return isKept ? shells("Leave out --state.", state) : shellsOrMemory
+    default: {
+      const fs = yield* FileSystem.FileSystem
+      const isFile = yield* Effect.orElseSucceed(fs.exists(asked), () => false)
+      return isFile
+        ? yield* realHosts(asked)
+        : yield* failed(`--hosts takes sh, memory or a file with a list of hosts; there is no file ${asked}`)
+    }
   }
-}
+})
+
+/** Nothing is sent: the kernel says which of its addresses it would send from. */
+export const addressTowards = ({ address, port }: RealHost): Effect.Effect<string, CliError.UserError> =>
+  Effect.tryPromise({
+    try: async () => {
+      const found = await lookup(address)
+      return await new Promise<string>((resolve, reject) => {
+        const socket = createSocket(found.family === 6 ? "udp6" : "udp4")
+        socket.once("error", reject)
+        socket.connect(port, found.address, () => {
+          resolve(socket.address().address)
+          socket.close()
+        })
+      })
+    },
+    catch: (error) =>
+      failed(
+        `${address} can't be reached from here: ${error instanceof Error ? error.message : String(error)}. Say with --advertise-address by which address hosts reach this machine.`
+      )
+  })

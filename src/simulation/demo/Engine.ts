@@ -10,6 +10,7 @@ import type * as Scope from "effect/Scope"
 import type { KubeError } from "../../kube/KubeError.ts"
 import type { WorkloadCluster } from "../../kube/WorkloadClusters.ts"
 import * as SimulatedWorkloads from "../core/SimulatedWorkloads.ts"
+import type { WorkloadFront } from "../core/WorkloadFront.ts"
 import type { K0sWorld } from "../hosts/K0s.ts"
 import type { SimulatedApiServerShape } from "../SimulatedApiServer.ts"
 import { dirtyHosts, doubleTenants, stepsRunTwice } from "../Witness.ts"
@@ -19,7 +20,15 @@ import { managementServer, type Prepare, startCore, startProvider } from "./Mana
 import type { Manifest, ManifestError } from "./Manifests.ts"
 import { hostsOf } from "./Manifests.ts"
 import { type Picture, picture, remaining, totals } from "./Picture.ts"
-import { applyExamples, applyFiles, deleteClusters, deleteNamespaces, type Stage } from "./Scenario.ts"
+import {
+  applyExamples,
+  applyFiles,
+  deleteClusters,
+  deleteLeft,
+  deleteNamespaces,
+  namespacesOf,
+  type Stage
+} from "./Scenario.ts"
 
 /** Between two looks at whether everything has come true. */
 const LOOK = "100 millis"
@@ -37,6 +46,8 @@ export interface DemoOptions<E> {
   readonly files: ReadonlyArray<Manifest> | undefined
   readonly farm: (k0s: K0sWorld) => Effect.Effect<Farm, E, Scope.Scope>
   readonly stalledSeconds?: number
+  /** Absent: workload clusters are in memory alone, and hosts ask past the network to join. */
+  readonly front?: WorkloadFront
   /** What makes clusters outlive this process. */
   readonly keep?: Keep<E>
 }
@@ -61,8 +72,9 @@ export interface Report {
   readonly ready: number
   readonly running: number
   readonly seconds: number
-  readonly doubleClaims: number
-  readonly stepsRunTwice: number
+  /** Null: the hosts have no witness that could tell. */
+  readonly doubleClaims: number | null
+  readonly stepsRunTwice: number | null
   readonly deleted: number
   readonly dirtyHosts: number
 }
@@ -76,8 +88,8 @@ export interface Demo extends Stage {
   /** Deletes everything and proves it: no object left, every host clean. */
   readonly remove: Effect.Effect<void, DemoFailed | KubeError>
   readonly report: Effect.Effect<Report>
-  /** What the witness objects to; empty when all is as it should be. */
-  readonly objections: () => ReadonlyArray<string>
+  /** What the witness, or a look at the hosts, objects to; empty when all is as it should be. */
+  readonly objections: Effect.Effect<ReadonlyArray<string>>
 }
 
 const waiting = (now: Picture): ReadonlyArray<string> =>
@@ -116,11 +128,14 @@ export const start = Effect.fnUntraced(function* <E>(options: DemoOptions<E>): E
   const stalled = options.stalledSeconds ?? STALLED_SECONDS
   const { keep } = options
   const server = yield* managementServer(keep?.management)
-  const workloads = yield* SimulatedWorkloads.make(keep === undefined ? {} : { prepare: keep.workload })
+  const workloads = yield* SimulatedWorkloads.make({
+    ...(keep === undefined ? {} : { prepare: keep.workload }),
+    ...(options.front === undefined ? {} : { front: options.front })
+  })
   const farm = yield* options.farm(workloads.k0s)
   yield* startCore(server, workloads)
   yield* startProvider(server, workloads, farm.ssh)
-  const stage: Stage = { server, farm }
+  const stage: Stage = { server, farm, front: options.front }
 
   let last: { readonly revision: number; readonly picture: Picture } | undefined
   const look = (): Picture => {
@@ -128,19 +143,18 @@ export const start = Effect.fnUntraced(function* <E>(options: DemoOptions<E>): E
     if (last?.revision !== revision) last = { revision, picture: picture(server.store) }
     return last.picture
   }
-  let namespaces: ReadonlyArray<string> = []
+  const namespaces = options.files === undefined ? exampleNames() : namespacesOf(options.files)
   const apply = Effect.gen(function* () {
-    if (options.files !== undefined) namespaces = yield* applyFiles(stage, options.files)
+    if (options.files !== undefined) return yield* applyFiles(stage, options.files)
     // A person may have changed them since: what was applied once is theirs.
-    else if (keep?.isApplied === true) namespaces = exampleNames()
-    else {
-      namespaces = yield* applyExamples(stage, options.machines)
-      yield* keep?.applied ?? Effect.void
-    }
+    if (keep?.isApplied === true) return
+    yield* applyExamples(stage, options.machines)
+    yield* keep?.applied ?? Effect.void
   })
   let peak = { machines: 0, ready: 0, running: 0, notYet: 0 }
   let seconds = 0
   let deleted = 0
+  let wasRemoved = false
   const elapsed = Effect.map(Clock.currentTimeMillis, (now) => (now - startedAt) / 1000)
   const revision = () => String(server.store.storage.revision)
 
@@ -169,30 +183,37 @@ export const start = Effect.fnUntraced(function* <E>(options: DemoOptions<E>): E
       revision
     )
     deleted = before - look().machines.length
+    yield* deleteLeft(stage)
     yield* deleteNamespaces(stage, namespaces)
     yield* until("objects are left", stalled, () => remaining(server.store), revision)
+    wasRemoved = true
     yield* keep?.removed ?? Effect.void
   })
 
-  const objections = () => {
+  const findings = Effect.suspend(() => {
     const entries = farm.witness.entries()
-    return [...doubleTenants(entries), ...stepsRunTwice(entries), ...dirtyHosts(entries)].map(
-      ({ host, what }) => `${host}: ${what}`
+    return (
+      // A machine that is there is no leftover.
+      (farm.leftovers === undefined || !wasRemoved ? undefined : farm.leftovers) ??
+      Effect.succeed([...doubleTenants(entries), ...stepsRunTwice(entries), ...dirtyHosts(entries)])
     )
-  }
+  })
+  const objections = Effect.map(findings, (found) => found.map(({ host, what }) => `${host}: ${what}`))
 
   const report = Effect.gen(function* (): Effect.fn.Return<Report> {
     const counts = countsOf(farm.witness)
-    const now = deleted > 0 ? peak : totals(look())
+    const hasWitness = farm.leftovers === undefined
+    const dirty = hasWitness ? counts.dirtyHosts + (wasRemoved ? counts.held : 0) : (yield* findings).length
+    const now = wasRemoved ? peak : totals(look())
     return {
       machines: now.machines,
       ready: now.ready,
       running: now.running,
       seconds: Math.round((seconds === 0 ? yield* elapsed : seconds) * 10) / 10,
-      doubleClaims: counts.doubleClaims,
-      stepsRunTwice: counts.stepsRunTwice,
+      doubleClaims: hasWitness ? counts.doubleClaims : null,
+      stepsRunTwice: hasWitness ? counts.stepsRunTwice : null,
       deleted,
-      dirtyHosts: counts.dirtyHosts + (deleted > 0 ? counts.held : 0)
+      dirtyHosts: dirty
     }
   })
 
@@ -206,7 +227,7 @@ export const hostCount = (files: ReadonlyArray<Manifest>): number => hostsOf(fil
 export const isGood = (report: Report, wasDeleted: boolean): boolean =>
   report.ready === report.machines &&
   report.running === report.machines &&
-  report.doubleClaims === 0 &&
-  report.stepsRunTwice === 0 &&
+  (report.doubleClaims ?? 0) === 0 &&
+  (report.stepsRunTwice ?? 0) === 0 &&
   report.dirtyHosts === 0 &&
   (!wasDeleted || report.deleted >= report.machines)

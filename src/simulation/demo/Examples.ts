@@ -6,7 +6,9 @@ import { readdirSync, readFileSync } from "node:fs"
 import * as Result from "effect/Result"
 import type { Json, JsonObject } from "../../kube/KubeClient.ts"
 import { isJsonArray, isJsonObject, stringAt } from "../apiserver/Json.ts"
-import { type Address, type Manifest, type ManifestError, parseManifests } from "./Manifests.ts"
+import type { FarmHost } from "./Farm.ts"
+import { type Manifest, type ManifestError, parseManifests } from "./Manifests.ts"
+import { pooledHost } from "./Pools.ts"
 
 const DIRECTORY = new URL("../../../examples/", import.meta.url)
 /** Its machines are counted by `--machines`. */
@@ -76,20 +78,14 @@ const withReplicas = (object: JsonObject, replicas: number): JsonObject => {
 }
 
 /** The pooled workers with a replica for each of these hosts, which are in their pool. */
-export const scaled = (example: Example, hosts: ReadonlyArray<Address>): Example => ({
+export const scaled = (
+  example: Example,
+  hosts: ReadonlyArray<FarmHost>,
+  keyName: (host: FarmHost) => string = () => POOL_KEY
+): Example => ({
   ...example,
   manifests: [
     ...example.manifests.map((manifest) => ({ ...manifest, object: withReplicas(manifest.object, hosts.length) })),
-    ...hosts.map(
-      ({ address, port }, index): Manifest => ({
-        origin: `host ${index + 1} of the pool`,
-        object: {
-          apiVersion: "infrastructure.cluster.x-k8s.io/v1beta1",
-          kind: "PooledRemoteMachine",
-          metadata: { name: `host-${String(index + 1).padStart(String(hosts.length).length, "0")}` },
-          spec: { pool: POOL, machine: { address, port, user: "root", sshKeyRef: { name: POOL_KEY } } }
-        }
-      })
-    )
+    ...hosts.map((host, index) => pooledHost(POOL, host, keyName(host), [index, hosts.length]))
   ]
 })

@@ -10,8 +10,16 @@ import { root, SIMULATED_KEY, sudoer } from "../hosts/Accounts.ts"
 import type { K0sWorld } from "../hosts/K0s.ts"
 import { makeSimulatedHosts } from "../hosts/SimulatedHosts.ts"
 import type { StepContext } from "../hosts/StepRunner.ts"
-import { dirtyHosts, doubleTenants, holders, makeWitness, stepsRunTwice, type Witness } from "../Witness.ts"
-import type { Address } from "./Manifests.ts"
+import {
+  dirtyHosts,
+  doubleTenants,
+  type Finding,
+  holders,
+  makeWitness,
+  stepsRunTwice,
+  type Witness
+} from "../Witness.ts"
+import type { Address, ManifestError } from "./Manifests.ts"
 
 export interface Counts {
   readonly doubleClaims: number
@@ -23,18 +31,29 @@ export interface Counts {
   readonly steps: number
 }
 
+/** A host, and the account there where it is not the YAML's to say. */
+export interface FarmHost extends Address {
+  readonly user?: string
+  readonly useSudo?: boolean
+}
+
 export interface Farm {
-  readonly kind: "sh" | "memory"
+  /** `ssh`: hosts of the user's own. */
+  readonly kind: "sh" | "memory" | "ssh"
   /** For a person: what the hosts are. */
   readonly about: string
   readonly ssh: SshClientShape
-  /** Goes into the Secrets that the YAML names. */
-  readonly privateKey: string
+  /** Goes into the Secrets that the YAML names. Undefined: the host is none of ours. */
+  readonly keyOf: (address: Address) => string | undefined
   /**
    * Boots a host; `user` may log in besides root, and use sudo. An address that was given leads to it. `key` says which
    * host it is, should it be asked for again.
    */
-  readonly add: (key: string, user: string, address?: Address) => Effect.Effect<Address>
+  readonly add: (key: string, user: string, address?: Address) => Effect.Effect<FarmHost, ManifestError>
+  /** Hosts that are there whether or not anyone asked for them, and nobody did. */
+  readonly free: () => ReadonlyArray<FarmHost>
+  /** What hosts without a witness have of a tenant, by looking. Undefined: there is a witness. */
+  readonly leftovers: Effect.Effect<ReadonlyArray<Finding>> | undefined
   readonly witness: Witness
 }
 
@@ -83,7 +102,9 @@ export const memoryFarm = Effect.fnUntraced(function* (
     kind: "memory",
     about: `hosts in memory${why === undefined ? "" : ` (${why})`}`,
     ssh: hosts.client,
-    privateKey: SIMULATED_KEY,
+    keyOf: () => SIMULATED_KEY,
+    free: () => [],
+    leftovers: undefined,
     witness,
     add: Effect.fnUntraced(function* (_key, user, given) {
       const address = given ?? { address: numbered(NET, index++), port: 22 }

@@ -63,31 +63,41 @@ const inNamespace = (value: Json | undefined, key: string, namespace: string): J
   return isReference(key) && typeof value["namespace"] === "string" ? { ...moved, namespace } : moved
 }
 
+/** An address that stands for another one, and the account there where that changes as well. */
+export interface Stead extends Address {
+  readonly user?: string
+  readonly useSudo?: boolean
+}
+
+export interface Placement {
+  readonly namespace: string
+  readonly address: (from: Address) => Stead | undefined
+  /** What endpoints of control planes become; absent: the host of that address. */
+  readonly endpoint?: (from: Address) => Address | undefined
+}
+
 /** Every `{address, port}` and endpoint `{host, port}`; a host that nobody stands in for stays. */
-const atAddress = (value: Json | undefined, to: (from: Address) => Address | undefined): Json | undefined => {
-  if (isJsonArray(value)) return value.map((one) => atAddress(one, to) ?? null)
+const atAddress = (value: Json | undefined, placement: Placement): Json | undefined => {
+  if (isJsonArray(value)) return value.map((one) => atAddress(one, placement) ?? null)
   if (!isJsonObject(value)) return value
-  const inner = Object.fromEntries(Object.entries(value).map(([key, one]) => [key, atAddress(one, to)]))
+  const inner = Object.fromEntries(Object.entries(value).map(([key, one]) => [key, atAddress(one, placement)]))
   const { address, host, port } = value
   if (typeof address === "string") {
-    const found = to({ address, port: typeof port === "number" ? port : DEFAULT_PORT })
-    if (found !== undefined) return { ...inner, address: found.address, port: found.port }
+    const found = placement.address({ address, port: typeof port === "number" ? port : DEFAULT_PORT })
+    if (found !== undefined) return { ...inner, ...found }
   }
   if (typeof host === "string") {
-    const found = to({ address: host, port: DEFAULT_PORT })
+    const served = placement.endpoint?.({ address: host, port: typeof port === "number" ? port : DEFAULT_PORT })
+    if (served !== undefined) return { ...inner, host: served.address, port: served.port }
+    const found = placement.address({ address: host, port: DEFAULT_PORT })
     if (found !== undefined) return { ...inner, host: found.address }
   }
   return inner
 }
 
-export interface Placement {
-  readonly namespace: string
-  readonly address: (from: Address) => Address | undefined
-}
-
 /** The object in a namespace of its own, and on hosts that stand in for those it names. */
 export const place = (manifest: Manifest, placement: Placement): Manifest => {
-  const moved = inNamespace(atAddress(manifest.object, placement.address), "", placement.namespace)
+  const moved = inNamespace(atAddress(manifest.object, placement), "", placement.namespace)
   const object = isJsonObject(moved) ? moved : manifest.object
   const metadata = object["metadata"]
   return {

@@ -4,32 +4,72 @@
  */
 import * as Effect from "effect/Effect"
 import { Namespaces, Secrets, secretData } from "../../api/Core.ts"
+import { BOOTSTRAP_GROUP, INFRASTRUCTURE_GROUP } from "../../api/Names.ts"
+import { stringAt } from "../apiserver/Json.ts"
 import { rawKind } from "../core/Raw.ts"
+import type { WorkloadFront } from "../core/WorkloadFront.ts"
 import type { SimulatedApiServerShape } from "../SimulatedApiServer.ts"
 import { type Example, examples, POOLED, scaled } from "./Examples.ts"
-import type { Farm } from "./Farm.ts"
-import { type Address, hostsOf, type Manifest, ManifestError, namespaceOf, place } from "./Manifests.ts"
+import type { Farm, FarmHost } from "./Farm.ts"
+import { hostKeyOf } from "./HostsFile.ts"
+import { type Address, hostsOf, type Manifest, ManifestError, namespaceOf, type Placement, place } from "./Manifests.ts"
+import { completed, filled, keyNameOf } from "./Pools.ts"
 
 export interface Stage {
   readonly server: SimulatedApiServerShape
   readonly farm: Farm
+  /** Where control planes are served, if hosts reach them over the network. */
+  readonly front: WorkloadFront | undefined
 }
 
-const isMissing = (error: { readonly reason: string }) => error.reason === "AlreadyExists"
+const refusal = (error: { readonly message: string }) => new ManifestError({ message: error.message })
+
+const isThere = (error: { readonly reason: string }) => error.reason === "AlreadyExists"
 
 const ensureNamespace = (server: SimulatedApiServerShape, name: string) =>
   server.kubeClient.create(Namespaces, { metadata: { name } }).pipe(
-    Effect.catchIf(isMissing, () => Effect.void),
+    Effect.catchIf(isThere, () => Effect.void),
     Effect.asVoid,
-    Effect.mapError((error) => new ManifestError({ message: error.message }))
+    Effect.mapError(refusal)
   )
 
-const ensureKey = (server: SimulatedApiServerShape, namespace: string, name: string, value: string) =>
+/** A key of the list of hosts may be another one next time: then it is replaced. */
+const ensureKey = ({ farm, server }: Stage, namespace: string, name: string, value: string) =>
   server.kubeClient.create(Secrets, { metadata: { namespace, name }, data: secretData({ value }) }).pipe(
-    Effect.catchIf(isMissing, () => Effect.void),
+    Effect.catchIf(isThere, () =>
+      farm.kind === "ssh"
+        ? server.kubeClient.patch(Secrets, { namespace, name }, { data: secretData({ value }) })
+        : Effect.void
+    ),
     Effect.asVoid,
-    Effect.mapError((error) => new ManifestError({ message: error.message }))
+    Effect.mapError(refusal)
   )
+
+/** The Secrets that the hosts' keys are read from, where the YAML does not bring them. */
+const applyKeys = Effect.fnUntraced(function* (stage: Stage, manifests: ReadonlyArray<Manifest>) {
+  const brought = new Set(
+    manifests.flatMap(({ object }) =>
+      stringAt(object, "kind") === "Secret"
+        ? [`${namespaceOf(object)}/${stringAt(object, "metadata", "name") ?? ""}`]
+        : []
+    )
+  )
+  const made = new Map<string, string>()
+  for (const { address, key, namespace, port } of hostsOf(manifests)) {
+    const id = `${namespace}/${key ?? ""}`
+    if (key === undefined || brought.has(id)) continue
+    const value = stage.farm.keyOf({ address, port })
+    if (value === undefined)
+      return yield* new ManifestError({ message: `Secret ${id}, with the key of ${address}, is missing` })
+    const other = made.get(id)
+    if (other !== undefined && other !== value)
+      return yield* new ManifestError({
+        message: `Secret ${id} is named by hosts with different identityFiles: give each a sshKeyRef of its own, or leave it out`
+      })
+    if (other === undefined) yield* ensureKey(stage, namespace, key, value)
+    made.set(id, value)
+  }
+})
 
 const applyOne = ({ server }: Stage, manifest: Manifest) =>
   server
@@ -40,18 +80,31 @@ const applyOne = ({ server }: Stage, manifest: Manifest) =>
 const apply = Effect.fnUntraced(function* (stage: Stage, manifests: ReadonlyArray<Manifest>) {
   for (const namespace of new Set(manifests.map(({ object }) => namespaceOf(object))))
     yield* ensureNamespace(stage.server, namespace)
-  for (const { key, namespace } of hostsOf(manifests))
-    if (key !== undefined) yield* ensureKey(stage.server, namespace, key, stage.farm.privateKey)
+  yield* applyKeys(stage, manifests)
   yield* Effect.forEach(manifests, (manifest) => applyOne(stage, manifest), { discard: true })
 })
 
+/** Where the example's control plane is served, if that is not the host that it names. */
+const endpointOf = ({ front }: Stage): Effect.Effect<Address | undefined, ManifestError> =>
+  front === undefined
+    ? Effect.succeed(undefined)
+    : front.endpoint.pipe(
+        Effect.map(({ host, port }) => ({ address: host, port })),
+        Effect.mapError(refusal)
+      )
+
 /** A host for every address that the example names, and the example moved to them. */
-const moved = Effect.fnUntraced(function* (farm: Farm, example: Example) {
+const moved = Effect.fnUntraced(function* (stage: Stage, example: Example) {
   const named = hostsOf(example.manifests)
-  const places = new Map<string, Address>()
+  const places = new Map<string, FarmHost>()
   for (const { address, user } of named)
-    if (!places.has(address)) places.set(address, yield* farm.add(`${example.name}/${address}`, user))
-  const placement = { namespace: example.name, address: (from: Address) => places.get(from.address) }
+    if (!places.has(address)) places.set(address, yield* stage.farm.add(`${example.name}/${address}`, user))
+  const endpoint = yield* endpointOf(stage)
+  const placement: Placement = {
+    namespace: example.name,
+    address: (from) => places.get(from.address),
+    endpoint: () => endpoint
+  }
   return example.manifests.map((manifest) => place(manifest, placement))
 })
 
@@ -63,7 +116,7 @@ const pooled = Effect.fnUntraced(function* (stage: Stage, example: Example, mach
       concurrency: "unbounded"
     }
   )
-  const whole = scaled(example, hosts)
+  const whole = stage.farm.kind === "ssh" ? scaled(example, hosts, keyNameOf) : scaled(example, hosts)
   const placement = { namespace: example.name, address: () => undefined }
   yield* apply(
     stage,
@@ -74,30 +127,38 @@ const pooled = Effect.fnUntraced(function* (stage: Stage, example: Example, mach
 /** Every example in a namespace of its own; the pooled workers with `machines` hosts. Answers the namespaces. */
 export const applyExamples = Effect.fnUntraced(function* (stage: Stage, machines: number) {
   const all = yield* Effect.fromResult(examples())
-  // Side by side: each waits for hosts of its own to boot.
   yield* Effect.forEach(
     all,
     (example) =>
       example.name === POOLED
         ? pooled(stage, example, machines)
-        : Effect.flatMap(moved(stage.farm, example), (manifests) => apply(stage, manifests)),
-    { concurrency: "unbounded", discard: true }
+        : Effect.flatMap(moved(stage, example), (manifests) => apply(stage, manifests)),
+    // Side by side, for each waits for hosts of its own to boot; hosts of a list are given out in its order.
+    { concurrency: stage.farm.kind === "ssh" ? 1 : "unbounded", discard: true }
   )
   return all.map(({ name }) => name)
 })
 
-/** A user's own YAML, where it says; every host it names is stood in for at its own address. */
-export const applyFiles = Effect.fnUntraced(function* (stage: Stage, manifests: ReadonlyArray<Manifest>) {
-  const seen = new Set<string>()
+/** What of the list of hosts goes into a user's YAML: hosts in memory and with a shell stand in for what it names. */
+const fitted = Effect.fnUntraced(function* (stage: Stage, manifests: ReadonlyArray<Manifest>) {
+  const named = new Map<string, FarmHost>()
   for (const { address, port, user } of hostsOf(manifests)) {
-    const key = `${address} ${port}`
-    if (seen.has(key)) continue
-    seen.add(key)
-    yield* stage.farm.add(key, user, { address, port })
+    const key = hostKeyOf({ address, port })
+    if (!named.has(key)) named.set(key, yield* stage.farm.add(key, user, { address, port }))
   }
-  yield* apply(stage, manifests)
-  return [...new Set(manifests.map(({ object }) => namespaceOf(object)))].filter((name) => name !== "default")
+  if (stage.farm.kind !== "ssh") return manifests
+  const whole = manifests.map((manifest) => completed(manifest, (address) => named.get(hostKeyOf(address))))
+  return [...whole, ...(yield* Effect.fromResult(filled(whole, stage.farm.free())))]
 })
+
+/** A user's own YAML, where it says. */
+export const applyFiles = Effect.fnUntraced(function* (stage: Stage, manifests: ReadonlyArray<Manifest>) {
+  yield* apply(stage, yield* fitted(stage, manifests))
+})
+
+/** Those of a user's YAML, but the one that can't be deleted. */
+export const namespacesOf = (manifests: ReadonlyArray<Manifest>): ReadonlyArray<string> =>
+  [...new Set(manifests.map(({ object }) => namespaceOf(object)))].filter((name) => name !== "default")
 
 const clusters = rawKind({
   group: "cluster.x-k8s.io",
@@ -115,7 +176,31 @@ export const deleteClusters = Effect.fnUntraced(function* ({ server }: Stage) {
       .pipe(Effect.ignore)
 })
 
-/** Then what no Cluster owns: pools, templates, keys, with their namespaces. */
+/** What the demo can't take along with a namespace: kinds of which objects may be in `default`. */
+const LEFT = [
+  ["RemoteMachine", "remotemachines"],
+  ["PooledRemoteMachine", "pooledremotemachines"],
+  ["RemoteCluster", "remoteclusters"],
+  ["RemoteMachineTemplate", "remotemachinetemplates"]
+].map(([kind = "", plural = ""]) => rawKind({ group: INFRASTRUCTURE_GROUP, kind, plural, versions: ["v1beta1"] }))
+const LEFT_CONFIGS = [
+  ["K0sWorkerConfig", "k0sworkerconfigs"],
+  ["K0sWorkerConfigTemplate", "k0sworkerconfigtemplates"],
+  ["K0sControllerConfig", "k0scontrollerconfigs"]
+].map(([kind = "", plural = ""]) => rawKind({ group: BOOTSTRAP_GROUP, kind, plural, versions: ["v1beta1"] }))
+
+/** Then what no Cluster owns and no namespace of ours holds: pools, templates, machines without a Cluster. */
+export const deleteLeft = Effect.fnUntraced(function* ({ server }: Stage) {
+  for (const kind of [...LEFT, ...LEFT_CONFIGS]) {
+    const { items } = yield* server.kubeClient.list(kind)
+    for (const { metadata } of items)
+      yield* server.kubeClient
+        .delete(kind, { namespace: metadata.namespace ?? "", name: metadata.name })
+        .pipe(Effect.ignore)
+  }
+})
+
+/** And the rest of it: keys, with their namespaces. */
 export const deleteNamespaces = Effect.fnUntraced(function* ({ server }: Stage, names: ReadonlyArray<string>) {
   for (const name of names) yield* server.kubeClient.delete(Namespaces, { name }).pipe(Effect.ignore)
 })

@@ -215,7 +215,9 @@ export const shellFarm = Effect.fnUntraced(function* (
     kind: "sh",
     about: `hosts with a real /bin/sh (${privilege === "root" ? "mount and PID namespaces" : "user namespaces"})`,
     ssh: routed(yield* LiveSshClient.make(), routes),
-    privateKey,
+    keyOf: () => privateKey,
+    free: () => [],
+    leftovers: undefined,
     witness: observer.witness,
     add
   }

@@ -1,7 +1,8 @@
 /**
  * Owns the stand-in for the least of AWS that the specification's examples use: AWSCluster is provisioned at once;
  * AWSMachine becomes a host in memory as soon as there is bootstrap data, and runs it there as user data. The host is lost
- * with the process: a machine that has a providerID is never started again. Does not own the hosts (simulation/hosts).
+ * with the process: one whose Node had not come yet is started anew, at the same address; of one that had joined nothing is
+ * left to do. Does not own the hosts (simulation/hosts).
  */
 
 import { createHash } from "node:crypto"
@@ -18,7 +19,7 @@ import { parseCloudConfig } from "../../../domain/CloudConfig.ts"
 import type { HostRunsShape } from "../../../hosts/HostRuns.ts"
 import type { KubeError } from "../../../kube/KubeError.ts"
 import { firstUse } from "../../../ssh/HostKeys.ts"
-import { stringAt } from "../../apiserver/Json.ts"
+import { arrayAt, stringAt } from "../../apiserver/Json.ts"
 import { SIMULATED_KEY } from "../../hosts/Accounts.ts"
 import type { SimulatedHost } from "../../hosts/SimulatedHost.ts"
 import type { SimulatedHosts } from "../../hosts/SimulatedHosts.ts"
@@ -64,7 +65,14 @@ export const reconcileCluster = Effect.fnUntraced(function* (
 })
 
 export interface Instances {
-  readonly launch: (machine: Raw, userData: Uint8Array, cluster: Raw) => Effect.Effect<SimulatedHost>
+  /** `taken`: addresses of machines that a process before this one launched. */
+  readonly launch: (
+    machine: Raw,
+    userData: Uint8Array,
+    cluster: Raw,
+    taken: ReadonlySet<string>
+  ) => Effect.Effect<SimulatedHost>
+  readonly isLaunched: (machine: Raw) => boolean
   readonly terminate: (machine: Raw) => Effect.Effect<void>
 }
 
@@ -73,6 +81,12 @@ const instanceId = (machine: Raw): string =>
     .update(machine.metadata.uid ?? "")
     .digest("hex")
     .slice(0, 17)}`
+
+const addressOf = (machine: Raw): string | undefined =>
+  stringAt(
+    arrayAt(machine.status, "addresses").find((one) => stringAt(one, "type") === "InternalIP"),
+    "address"
+  )
 
 const runUserData = (runs: HostRunsShape, host: SimulatedHost, machine: Raw, userData: Uint8Array, cluster: Raw) => {
   const parsed = parseCloudConfig(userData)
@@ -127,17 +141,26 @@ export const makeInstances = Effect.fnUntraced(function* (
   const launched = new Map<string, SimulatedHost>()
   const bootstraps = yield* FiberMap.make<string>()
   let count = 0
-  const address = (): string => {
-    count += 1
-    const n = count % ADDRESSES
-    return `10.64.${n >> 8}.${n & 0xff}`
+  const address = (taken: ReadonlySet<string>): string => {
+    for (let tries = 0; tries < ADDRESSES; tries++) {
+      count += 1
+      const n = (count % ADDRESSES) + 1
+      const found = `10.64.${n >> 8}.${n & 0xff}`
+      if (!taken.has(found)) return found
+    }
+    throw new Error(`all ${ADDRESSES} addresses of AWSMachines are taken`)
   }
   return {
-    launch: Effect.fnUntraced(function* (machine, userData, cluster) {
+    isLaunched: (machine) => launched.has(machine.metadata.uid ?? ""),
+    launch: Effect.fnUntraced(function* (machine, userData, cluster, taken) {
       const uid = machine.metadata.uid ?? ""
       const known = launched.get(uid)
       if (known !== undefined) return known
-      const host = yield* hosts.add({ name: machine.metadata.name, address: address(), k0s: around.workloads.k0s })
+      const host = yield* hosts.add({
+        name: machine.metadata.name,
+        address: addressOf(machine) ?? address(taken),
+        k0s: around.workloads.k0s
+      })
       launched.set(uid, host)
       yield* FiberMap.run(bootstraps, uid, runUserData(runs, host, machine, userData, cluster))
       return host
@@ -196,17 +219,21 @@ export const reconcileMachine = Effect.fnUntraced(function* (
   if (owner === undefined || cluster === undefined) return undefined
   let machine = yield* ensureFinalizer(machines, found, MACHINE_FINALIZER)
   machine = yield* ensureLabelled(machines, machine)
-  if (View.providerIdOf(machine) !== undefined && machine.status?.["ready"] === true) return undefined
+  const isUp = View.providerIdOf(machine) !== undefined && machine.status?.["ready"] === true
+  if (isUp && (instances.isLaunched(machine) || stringAt(owner.status, "nodeRef", "name") !== undefined))
+    return undefined
   if (!View.clusterProvisioned(cluster)) {
     yield* waiting(machines, machine, "WaitingForClusterInfrastructure")
     return undefined
   }
   const userData = yield* userDataOf(around, owner)
+  if (userData === undefined && isUp) return undefined
   if (userData === undefined) {
     yield* waiting(machines, machine, "WaitingForBootstrapData")
     return undefined
   }
-  const host = yield* instances.launch(machine, userData, cluster)
+  const taken = new Set((yield* machines.list()).flatMap((one) => addressOf(one) ?? []))
+  const host = yield* instances.launch(machine, userData, cluster, taken)
   const id = instanceId(machine)
   machine = yield* machines.patch(machine, { spec: { providerID: `aws:///${ZONE}/${id}`, instanceID: id } })
   yield* writeStatus(

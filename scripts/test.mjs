@@ -16,7 +16,7 @@ import { prepare, root, run } from "./toolchain.mjs"
 
 /** Whoever runs CI loses patience at 40 minutes; types, lint and drift come after us. */
 const TOTAL_LIMIT_MILLIS = 37 * 60_000
-/** Each part's own limit, so that one that hangs leaves time for the next. Building kube-apiserver takes 3 to 8 minutes, once. */
+/** Each part's own limit, so that one that hangs leaves time for the next. A build takes 2 to 8 minutes, once. */
 const LIMIT_MILLIS = { packages: 5 * 60_000, unit: 12 * 60_000, build: 15 * 60_000, live: 25 * 60_000 }
 const deadline = Date.now() + TOTAL_LIMIT_MILLIS
 const limitFor = (part) => Math.max(1000, Math.min(LIMIT_MILLIS[part], deadline - Date.now()))
@@ -44,11 +44,11 @@ const parse = (args) => {
 /** The live test files that the filters leave: vitest matches a part of the path too. */
 const liveFiles = (filters) => {
   const directory = join(root, "test", "live")
-  if (!existsSync(directory)) return 0
+  if (!existsSync(directory)) return []
   return readdirSync(directory, { recursive: true })
     .map((name) => join("test", "live", String(name)))
     .filter((path) => path.endsWith(".test.ts"))
-    .filter((path) => filters.length === 0 || filters.some((filter) => path.includes(filter))).length
+    .filter((path) => filters.length === 0 || filters.some((filter) => path.includes(filter)))
 }
 
 /** Why the live suites can't run here, in words that say what would change it. */
@@ -67,14 +67,24 @@ const installPackages = async (env) => {
   return code === 0 ? undefined : "scripts/install-test-packages.sh failed (its messages are above)"
 }
 
-/** What needs kube-apiserver skips itself without it; the suites on real hosts can still run. */
-const buildApiServer = async (env) => {
-  const script = join(root, "scripts", "build-kube-apiserver.sh")
-  if (!existsSync(script)) return
-  if (spawnSync("sh", [script, "--check"], { env, stdio: "ignore" }).status === 0) return
-  if (spawnSync("go", ["version"], { env }).status !== 0) return say("no Go on PATH to build kube-apiserver with")
-  const { code } = await runOrStop("sh", [script], { env, limitMillis: limitFor("build"), stdio: ["ignore", 2, 2] })
-  if (code !== 0) say("kube-apiserver could not be built (messages above): what needs it is skipped")
+/** Programs that live suites need, and which files need them; each takes minutes, once. */
+const BUILT = [
+  { what: "kube-apiserver", script: "build-kube-apiserver.sh", needed: () => true },
+  { what: "Cluster API", script: "build-capi.sh", needed: (path) => path.includes(join("live", "capi")) }
+]
+
+/** What needs one of them skips itself without it; the suites on real hosts can still run. */
+const build = async (env, files) => {
+  for (const { what, script, needed } of BUILT) {
+    const path = join(root, "scripts", script)
+    if (!files.some(needed) || spawnSync("sh", [path, "--check"], { env, stdio: "ignore" }).status === 0) continue
+    if (spawnSync("go", ["version"], { env }).status !== 0) {
+      say(`no Go on PATH to build ${what} with`)
+      continue
+    }
+    const { code } = await runOrStop("sh", [path], { env, limitMillis: limitFor("build"), stdio: ["ignore", 2, 2] })
+    if (code !== 0) say(`${what} could not be built (messages above): what needs it is skipped`)
+  }
 }
 
 /** One vitest project; what it reports in its JSON file is the count, its exit code the check on that. */
@@ -105,19 +115,19 @@ const skipLive = (files, why) => {
 const main = async () => {
   const { projects, filters } = parse(process.argv.slice(2))
   const tools = prepare()
-  const files = projects.includes("live") ? liveFiles(filters) : 0
+  const files = projects.includes("live") ? liveFiles(filters) : []
   const why = whyNotLive()
-  const lacking = files > 0 && why === undefined ? await installPackages(tools.env) : undefined
+  const lacking = files.length > 0 && why === undefined ? await installPackages(tools.env) : undefined
   let total = nothing
   if (projects.includes("unit")) total = plus(total, await runProject("unit", filters, tools))
-  if (files === 0) return total
-  if (why !== undefined) return plus(total, skipLive(files, why))
+  if (files.length === 0) return total
+  if (why !== undefined) return plus(total, skipLive(files.length, why))
   if (lacking !== undefined) {
     // At a desk without a network that is a skip; CI promises to have run them.
-    const skipped = skipLive(files, lacking)
+    const skipped = skipLive(files.length, lacking)
     return plus(total, process.env.CI === "true" ? { ...skipped, failed: 1 } : skipped)
   }
-  await buildApiServer(tools.env)
+  await build(tools.env, files)
   return plus(total, await runProject("live", filters, tools))
 }
 

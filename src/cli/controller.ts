@@ -5,6 +5,7 @@
 import { createServer } from "node:http"
 import { hostname } from "node:os"
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import * as Config from "effect/Config"
 import * as CliError from "effect/cli/CliError"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
@@ -24,12 +25,14 @@ import * as LiveHostRuns from "../hosts/LiveHostRuns.ts"
 import * as Lease from "../kube/Lease.ts"
 import * as LiveKubeClient from "../kube/LiveKubeClient.ts"
 import { WorkloadClusters } from "../kube/WorkloadClusters.ts"
-import { ProviderOptions } from "../provider/Options.ts"
+import { HALVES, type Half, ProviderOptions } from "../provider/Options.ts"
 import * as Provider from "../provider/Provider.ts"
 import * as LiveSshClient from "../ssh/LiveSshClient.ts"
 import { type ListenAddress, parseAddress } from "./Address.ts"
 
-const LEASE_NAME = "machinist-controller-leader-election"
+/** One leader for both halves; a half alone has its own, so that both can stand in one namespace. */
+const leaseName = (halves: ReadonlyArray<Half>): string =>
+  `machinist-${halves.length === 1 ? halves[0] : "controller"}-leader-election`
 /** From this verbosity on, debug lines are logged, as klog's V(4) is by custom. */
 const DEBUG_VERBOSITY = 4
 
@@ -89,8 +92,13 @@ const flags = {
     Flag.withDefault(false)
   ),
   leaderNamespace: Flag.String("leader-elect-namespace").pipe(
-    Flag.withDescription("Namespace of the Lease"),
+    Flag.withDescription("Namespace of the Lease; default: $POD_NAMESPACE, else machinist-system"),
+    Flag.withFallbackConfig(Config.String("POD_NAMESPACE")),
     Flag.withDefault("machinist-system")
+  ),
+  providers: Flag.String("providers").pipe(
+    Flag.withDescription("Which of our providers run in this process, joined by commas"),
+    Flag.withDefault(HALVES.join(","))
   ),
   leaseDuration: Flag.String("leader-elect-lease-duration").pipe(
     Flag.withDescription("A leader that has not renewed for this long can be replaced"),
@@ -146,13 +154,27 @@ const seconds = (flag: string, text: string) =>
       : Effect.succeed(Number(match[1]) * unit)
   })
 
+const chosenHalves = (text: string): Effect.Effect<ReadonlyArray<Half>, CliError.UserError> => {
+  const names = text.split(",").map((name) => name.trim())
+  const halves = HALVES.filter((half) => names.includes(half))
+  return halves.length > 0 && names.every((name) => HALVES.some((half) => half === name))
+    ? Effect.succeed(halves)
+    : Effect.fail(
+        new CliError.UserError({
+          cause: text,
+          userMessage: `--providers takes ${HALVES.join(", ")}, or both joined by a comma, not ${JSON.stringify(text)}`
+        })
+      )
+}
+
 type Input = Command.Command.Config.Infer<typeof flags>
 
 const lead = Effect.fnUntraced(function* <A, E, R>(input: Input, whileLeader: Effect.Effect<A, E, R>) {
+  const { halves = HALVES } = yield* ProviderOptions
   const identity = `${hostname()}_${(yield* Random.nextIntBetween(0, Number.MAX_SAFE_INTEGER)).toString(36)}`
   const options = {
     namespace: input.leaderNamespace,
-    name: LEASE_NAME,
+    name: leaseName(halves),
     identity,
     leaseDuration: yield* seconds("leader-elect-lease-duration", input.leaseDuration),
     renewDeadline: yield* seconds("leader-elect-renew-deadline", input.renewDeadline),
@@ -186,11 +208,12 @@ const optionsOf = (input: Input): Effect.Effect<ProviderOptions, CliError.UserEr
   const ttl = parseTtl(input.tokenTtl)
   return Result.isFailure(ttl)
     ? failed(input.tokenTtl, `--bootstrap-token-ttl ${ttl.failure}`)
-    : Effect.succeed({
+    : Effect.map(chosenHalves(input.providers), (halves) => ({
+        halves,
         namespace: input.namespace === "" ? undefined : input.namespace,
         watchFilter: input.watchFilter === "" ? undefined : input.watchFilter,
         tokenTtlSeconds: ttl.success
-      })
+      }))
 }
 
 export const controller = Command.make("controller", flags, (input) => {

@@ -6,6 +6,10 @@ import { WATCH_FILTER_LABEL } from "../api/Names.ts"
 import { TOKEN_TTL_SECONDS } from "../domain/JoinToken.ts"
 import type { ListOptions } from "../kube/KubeClient.ts"
 
+/** `clusterctl` installs the two apart, each in a process of its own. */
+export type Half = "infrastructure" | "bootstrap"
+export const HALVES: ReadonlyArray<Half> = ["infrastructure", "bootstrap"]
+
 export interface ProviderOptions {
   /** Absent: all namespaces. */
   readonly namespace: string | undefined
@@ -13,6 +17,8 @@ export interface ProviderOptions {
   readonly watchFilter: string | undefined
   /** How long a join token lives unless it is renewed, seconds; a config's annotation counts more. */
   readonly tokenTtlSeconds: number
+  /** Which kinds have actors in this process. Absent: all of them. */
+  readonly halves?: ReadonlyArray<Half>
 }
 
 export const ProviderOptions = Context.Reference<ProviderOptions>("machinist/provider/ProviderOptions", {

@@ -10,6 +10,7 @@ import * as Bootstraps from "./Bootstraps.ts"
 import * as Clusters from "./Clusters.ts"
 import * as Core from "./Core.ts"
 import * as Machines from "./Machines.ts"
+import { HALVES, ProviderOptions } from "./Options.ts"
 
 export type { Inspection } from "./Machines.ts"
 
@@ -19,10 +20,16 @@ export const start = (inspection: Machines.Inspection = {}) =>
     const services = yield* Layer.build(Layer.mergeAll(PoolAllocator.layer, EventRecorder.layer))
     yield* Effect.gen(function* () {
       const core = yield* Core.make
+      const { halves = HALVES } = yield* ProviderOptions
+      const infrastructure = [Clusters.run(core), Machines.run(core, inspection)]
+      const bootstrap = [Bootstraps.run(core)]
       // Side by side: a kind whose CRD is not installed must not hold up the others.
-      yield* Effect.all([Clusters.run(core), Bootstraps.run(core), Machines.run(core, inspection)], {
-        concurrency: "unbounded",
-        discard: true
-      })
+      yield* Effect.all(
+        [
+          ...(halves.includes("infrastructure") ? infrastructure : []),
+          ...(halves.includes("bootstrap") ? bootstrap : [])
+        ],
+        { concurrency: "unbounded", discard: true }
+      )
     }).pipe(Effect.provideContext(services))
   })

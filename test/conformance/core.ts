@@ -9,6 +9,7 @@ import type * as Scope from "effect/Scope"
 import { clusters } from "./core/clusters.ts"
 import { deployments } from "./core/deployments.ts"
 import { machines } from "./core/machines.ts"
+import { preflight } from "./core/preflight.ts"
 import { type CoreUnderTest, World } from "./core/World.ts"
 
 export type { CoreUnderTest } from "./core/World.ts"
@@ -19,14 +20,17 @@ const START_TIMEOUT = "15 minutes"
 export const coreConformance = <E>(
   name: string,
   make: Effect.Effect<CoreUnderTest, E, Scope.Scope>,
-  options: { readonly skip?: boolean } = {}
+  options: { readonly skip?: boolean; readonly concurrent?: boolean } = {}
 ): void => {
-  describe.skipIf(options.skip === true)(`${name}: CAPI's core`, () => {
+  // Each scenario has a namespace of its own; a real manager's requeues make most of it waiting.
+  const { concurrent = false } = options
+  describe.skipIf(options.skip === true)(`${name}: CAPI's core`, { concurrent }, () => {
     // Real services: a real manager knows nothing of a test clock.
     it.layer(World.layer(make), { timeout: START_TIMEOUT, excludeTestServices: true })((it) => {
       describe("Cluster", () => clusters(it))
       describe("Machine", () => machines(it))
       describe("MachineSet and MachineDeployment", () => deployments(it))
+      describe("MachineSet's preflight checks", () => preflight(it))
     })
   })
 }

@@ -63,7 +63,8 @@ const infrastructureReady = ({ infrastructure, machine }: Scene): ConditionInput
     reached: View.machineProvisioned(machine) || View.providerIdOf(machine) !== undefined
   })
 
-const PRESSURES = ["MemoryPressure", "DiskPressure", "PIDPressure"] as const
+/** What a kubelet reports, and what each should be: one that is not reported makes the Machine's health unknown. */
+const REPORTED = { Ready: "True", MemoryPressure: "False", DiskPressure: "False", PIDPressure: "False" } as const
 
 const both = (status: ConditionInput["status"], reason: string, message: string): ReadonlyArray<ConditionInput> =>
   ["NodeReady", "NodeHealthy"].map((type) => ({ type, status, reason, message }))
@@ -103,19 +104,23 @@ const nodeConditions = ({
 
 const ofNode = (node: Raw): ReadonlyArray<ConditionInput> => {
   const ready = nodeConditionStatus(node, "Ready")
-  const issues = [
-    ...(ready === "True" ? [] : [`* Node.Ready: ${ready ?? "not reported"}`]),
-    ...PRESSURES.flatMap((type) => (nodeConditionStatus(node, type) === "True" ? [`* Node.${type}: True`] : []))
-  ]
+  const issues = Object.entries(REPORTED).flatMap(([type, good]) => {
+    const status = nodeConditionStatus(node, type)
+    if (status === good) return []
+    const text = status === undefined ? "Condition not yet reported" : `Condition is ${status}`
+    return [{ text: `* Node.${type}: ${text}`, isUnknown: status === undefined || status === "Unknown" }]
+  })
   const status = ready === "True" ? "True" : ready === "False" ? "False" : "Unknown"
-  const healthy = issues.length === 0 ? "True" : ready === undefined || ready === "Unknown" ? "Unknown" : "False"
+  const readyReason = { True: "NodeReady", False: "NodeNotReady", Unknown: "NodeReadyUnknown" } as const
+  const healthy = issues.length === 0 ? "True" : issues.every(({ isUnknown }) => isUnknown) ? "Unknown" : "False"
+  const healthyReason = { True: "NodeHealthy", False: "NodeNotHealthy", Unknown: "NodeHealthUnknown" } as const
   return [
-    { type: "NodeReady", status, reason: status === "True" ? "NodeReady" : "NodeNotReady" },
+    { type: "NodeReady", status, reason: readyReason[status] },
     {
       type: "NodeHealthy",
       status: healthy,
-      reason: healthy === "True" ? "NodeHealthy" : healthy === "False" ? "NodeNotHealthy" : "NodeHealthUnknown",
-      message: issues.join("\n")
+      reason: healthyReason[healthy],
+      message: issues.map(({ text }) => text).join("\n")
     }
   ]
 }

@@ -1,7 +1,7 @@
 /**
  * Owns what core does for a MachineSet (CAPI v1.13, internal/controllers/machineset): defaults of its webhook, as many
  * Machines as wanted (each after its bootstrap config and infrastructure machine), which go first, labels kept in step,
- * counts and conditions, deletion. Not done: remediation, preflight checks, in-place moves, Events.
+ * counts and conditions, deletion. Not done: remediation, in-place moves, Events.
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
@@ -14,6 +14,7 @@ import { type Cloned, clone, ownTemplate } from "./Clone.ts"
 import { type Core, clusterOf, ensureFinalizer, heldByPause, INDEX, LOOK_AGAIN_MILLIS, writeStatus } from "./Core.ts"
 import { isBetween, toDelete } from "./DeletionOrder.ts"
 import * as CoreNames from "./Names.ts"
+import { preflight } from "./Preflight.ts"
 import {
   controllerOf,
   hasFinalizer,
@@ -252,15 +253,15 @@ const aggregate = (
 export const machineConditions = (
   owner: Raw,
   machines: ReadonlyArray<Raw>,
-  missing: ReadonlyArray<string>
+  missing: ReadonlyArray<string>,
+  against: ReadonlyArray<string> = []
 ): ReadonlyArray<ConditionInput> => {
   const wanted = isDeleting(owner) ? 0 : (View.replicasOf(owner) ?? 1)
   const up = machines.length < wanted
   const down = machines.length > wanted
-  const blocked =
-    missing.length === 0
-      ? ""
-      : ` is blocked because ${missing.join(" and ")} ${missing.length === 1 ? "does" : "do"} not exist`
+  const absent = `${missing.join(" and ")} ${missing.length === 1 ? "does" : "do"} not exist`
+  const reasons = [...against, ...(missing.length === 0 ? [] : [absent])].map((one) => `\n* ${one}`)
+  const blocked = reasons.length === 0 ? "" : ` is blocked because:${reasons.join("")}`
   return [
     aggregate("MachinesReady", "Ready", machines, ["Ready", "NotReady"]),
     aggregate(
@@ -322,6 +323,8 @@ export const reconcile = Effect.fnUntraced(function* (core: Core, key: string): 
   let machines: ReadonlyArray<Raw> = (yield* machinesOf(core, cluster, set)).filter((machine) =>
     isControlledBy(machine, set)
   )
+  const wanted = View.replicasOf(set) ?? 1
+  let against: ReadonlyArray<string> = []
   if (isDeleting(set)) {
     yield* Effect.forEach(
       machines.filter((machine) => !isDeleting(machine)),
@@ -330,17 +333,18 @@ export const reconcile = Effect.fnUntraced(function* (core: Core, key: string): 
     )
   } else {
     machines = yield* syncMachines(core, set, machines)
+    if (machines.length < wanted && missing.length === 0) against = yield* preflight(core, cluster, set)
     // What can't be cloned can't be scaled up to; down always goes.
-    if (missing.length === 0 || machines.length > (View.replicasOf(set) ?? 1))
+    if ((missing.length === 0 && against.length === 0) || machines.length > wanted)
       machines = yield* syncReplicas(core, cluster, set, machines)
   }
   set = yield* writeStatus(core.machineSets, set, status(set, machines), [
-    ...machineConditions(set, machines, missing),
+    ...machineConditions(set, machines, missing, against),
     View.pausedCondition(set, cluster, Names.PAUSED_ANNOTATION)
   ])
   if (isDeleting(set) && machines.length === 0)
     yield* core.machineSets.patch(set, {
       metadata: { finalizers: withoutFinalizer(set, CoreNames.MACHINE_SET_FINALIZER) }
     })
-  return missing.length > 0 && !isDeleting(set) ? LOOK_AGAIN_MILLIS : undefined
+  return missing.length + against.length > 0 && !isDeleting(set) ? LOOK_AGAIN_MILLIS : undefined
 })

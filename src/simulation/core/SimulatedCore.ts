@@ -183,7 +183,10 @@ const makeCore = Effect.fnUntraced(function* (
     Effect.fnUntraced(function* (group, kind, object) {
       const key = referenceKey(group, kind, namespaceOf(object), object.metadata.name)
       yield* ringAll(bells.machine, machines.byIndex(INDEX.reference, key))
-      yield* ringAll(bells.cluster, clusters.byIndex(INDEX.reference, key))
+      const around = yield* clusters.byIndex(INDEX.reference, key)
+      yield* ringAll(bells.cluster, Effect.succeed(around))
+      // A control plane that stands still by now is what their preflight checks wait for.
+      for (const cluster of around) yield* ringAll(bells.set, machineSets.byIndex(INDEX.cluster, keyOf(cluster)))
       yield* ringAll(bells.set, machineSets.byIndex(INDEX.reference, key))
       yield* ringAll(bells.deployment, machineDeployments.byIndex(INDEX.reference, key))
     })

@@ -128,6 +128,11 @@ export const owners = (object: Raw): ReadonlyArray<string> =>
     (owner) => `${owner.kind}/${owner.name}${owner.controller === true ? " (controller)" : ""}`
   )
 
+export const conditionOf = (object: Raw, type: string): JsonObject | undefined => {
+  const conditions = object.status?.["conditions"]
+  return Array.isArray(conditions) ? conditions.find((one: JsonObject) => one["type"] === type) : undefined
+}
+
 // ------------------------------------------------------------------------------------------------ the played provider
 
 export const provisionInfrastructure = (remoteCluster: Raw) =>
@@ -138,6 +143,8 @@ export const initializeControlPlane = (controlPlane: Raw) =>
     ready: true,
     initialized: true,
     externalManagedControlPlane: true,
+    // What core's preflight checks go by: without it no MachineSet gets a Machine.
+    version: controlPlane.spec?.["version"] === undefined ? undefined : String(controlPlane.spec["version"]),
     initialization: { controlPlaneInitialized: true }
   })
 
@@ -170,13 +177,24 @@ export const provisionMachine = Effect.fnUntraced(function* (machine: Raw) {
   })
 })
 
-/** Node names are those of the whole workload cluster. */
-export const createNode = Effect.fnUntraced(function* (name: string, providerID: string, ready = true) {
+/** Node names are those of the whole workload cluster. A kubelet reports these four conditions. */
+export const createNode = Effect.fnUntraced(function* (
+  name: string,
+  providerID: string,
+  given: Readonly<Record<string, string>> = KUBELET
+) {
   const { kube } = yield* Effect.flatMap(World, ({ workload }) => workload)
-  const conditions = [{ type: "Ready", status: ready ? "True" : "False", reason: "Played", message: "" }]
-  const node = yield* kube.create(Nodes, { metadata: { name }, spec: { providerID }, status: { conditions } })
-  // A kubelet's status is kept at creation only where the server lets it be.
-  return yield* kube.patch(Nodes, { name: node.metadata.name }, { status: { conditions } }, { subresource: "status" })
+  const node = yield* kube.create(Nodes, { metadata: { name }, spec: { providerID } })
+  return yield* reportConditions(node.metadata.name, given)
+})
+
+export const KUBELET = { Ready: "True", MemoryPressure: "False", DiskPressure: "False", PIDPressure: "False" } as const
+
+/** As its kubelet does: a Node's status is its own to write. */
+export const reportConditions = Effect.fnUntraced(function* (name: string, given: Readonly<Record<string, string>>) {
+  const { kube } = yield* Effect.flatMap(World, ({ workload }) => workload)
+  const conditions = Object.entries(given).map(([type, status]) => ({ type, status, reason: "Played", message: "" }))
+  return yield* kube.patch(Nodes, { name }, { status: { conditions } }, { subresource: "status" })
 })
 
 /** Everything that a cluster needs before it can have Machines. */

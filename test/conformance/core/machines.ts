@@ -9,12 +9,14 @@ import type { Raw } from "../../../src/simulation/core/Raw.ts"
 import { rawKind } from "../../../src/simulation/core/Raw.ts"
 import {
   Clusters,
+  conditionOf,
   create,
   createNode,
   freshNamespace,
   get,
   giveBootstrapData,
   type It,
+  KUBELET,
   Machines,
   owners,
   patch,
@@ -24,6 +26,7 @@ import {
   RemoteMachines,
   readyCluster,
   remove,
+  reportConditions,
   until,
   untilGone,
   WorkerConfigs,
@@ -78,6 +81,38 @@ export const machines = (it: It): void => {
       const { kube } = yield* Effect.flatMap(World, ({ workload }) => workload)
       const node = yield* kube.get(CoreNodes, { name })
       assert.strictEqual(node.metadata.annotations?.["cluster.x-k8s.io/machine"], name)
+    })
+  )
+
+  it.effect("is available only once its kubelet has reported all that kubelets report", () =>
+    Effect.gen(function* () {
+      const namespace = yield* freshNamespace
+      yield* readyCluster(namespace, "one")
+      const name = unique(namespace, "m")
+      yield* createMachine(namespace, name, "one")
+      yield* giveBootstrapData(yield* get(WorkerConfigs, namespace, name))
+      const infrastructure = yield* until("there", RemoteMachines, namespace, name, (one) => owners(one).length > 0)
+      yield* provisionMachine(infrastructure)
+      yield* createNode(name, `remote-machine://${name}:22`, { Ready: "True" })
+      const running = yield* until("health unknown", Machines, namespace, name, (one) => {
+        const health = conditionOf(one, "NodeHealthy")
+        return health?.["status"] === "Unknown" && String(health["message"]).includes("Node.PIDPressure")
+      })
+      assert.strictEqual(conditionOf(running, "NodeReady")?.["status"], "True")
+      assert.strictEqual(conditionOf(running, "Available")?.["status"], "False")
+      yield* reportConditions(name, KUBELET)
+      yield* until(
+        "available",
+        Machines,
+        namespace,
+        name,
+        (one) => conditionOf(one, "Available")?.["status"] === "True"
+      )
+      yield* reportConditions(name, { ...KUBELET, DiskPressure: "True" })
+      yield* until("unhealthy", Machines, namespace, name, (one) => {
+        const health = conditionOf(one, "NodeHealthy")
+        return health?.["reason"] === "NodeNotHealthy" && conditionOf(one, "Available")?.["status"] === "False"
+      })
     })
   )
 
@@ -208,8 +243,4 @@ export const machines = (it: It): void => {
   )
 }
 
-const paused = (object: Raw): string | undefined => {
-  const conditions = object.status?.["conditions"]
-  if (!Array.isArray(conditions)) return undefined
-  return conditions.find((one) => one.type === "Paused")?.status
-}
+const paused = (object: Raw) => conditionOf(object, "Paused")?.["status"]

@@ -6,15 +6,12 @@
  * stays Terminating for ever, service accounts get no tokens, and ClusterRoles are not aggregated. Admission that needs
  * controllers (ServiceAccount) is off; namespace lifecycle, CRD validation and CEL are as in any cluster.
  */
-import { type ChildProcess, execFile, spawn, spawnSync } from "node:child_process"
+import { spawnSync } from "node:child_process"
 import { generateKeyPairSync, randomBytes } from "node:crypto"
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
-import { createServer } from "node:net"
-import { tmpdir } from "node:os"
+import { readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import * as Effect from "effect/Effect"
-import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type { Scope } from "effect/Scope"
 import * as Yaml from "yaml"
@@ -22,17 +19,18 @@ import { type CustomResourceDefinition, CustomResourceDefinitions } from "../../
 import type { KubeClientShape } from "../../../src/kube/KubeClient.ts"
 import type { KubeError } from "../../../src/kube/KubeError.ts"
 import { isRecord } from "../../../src/kube/Status.ts"
+import {
+  freePorts,
+  READY,
+  scopedProcess,
+  scriptOutput,
+  startProcess,
+  temporaryDirectory,
+  waitReady
+} from "./Processes.ts"
 
 const ROOT = fileURLToPath(new URL("../../..", import.meta.url))
 const SCRIPT = join(ROOT, "scripts", "build-kube-apiserver.sh")
-
-/** The first start on a busy machine takes about 10 s. */
-const READY_ATTEMPTS = 600
-const READY_INTERVAL_MS = 100
-/** Between SIGTERM and SIGKILL. */
-const STOP_GRACE_MS = 5_000
-/** Of a process's output, for the error that says why it did not start. */
-const LOG_TAIL_CHARACTERS = 4_000
 
 export interface ApiServer {
   readonly url: string
@@ -64,110 +62,6 @@ export const unavailable: string | undefined = (() => {
 
 export const available = unavailable === undefined
 if (unavailable !== undefined) console.warn(unavailable)
-
-const binaries: Effect.Effect<string, Error> = Effect.callback((resume) => {
-  const child = execFile(SCRIPT, { encoding: "utf8", maxBuffer: 16 * 1024 * 1024 }, (error, stdout, stderr) =>
-    resume(
-      error === null
-        ? Effect.succeed(stdout.trim())
-        : Effect.fail(new Error(`${SCRIPT}: ${stderr.slice(-LOG_TAIL_CHARACTERS)}`))
-    )
-  )
-  return Effect.sync(() => child.kill())
-})
-
-/** Ports that are free now; taken together so that they differ. */
-const freePorts = (count: number): Effect.Effect<ReadonlyArray<number>, Error> =>
-  Effect.tryPromise({
-    try: async () => {
-      const servers = await Promise.all(
-        Array.from(
-          { length: count },
-          () =>
-            new Promise<{ readonly port: number; readonly close: () => Promise<void> }>((resolve, reject) => {
-              const server = createServer()
-              server.once("error", reject)
-              server.listen(0, "127.0.0.1", () => {
-                const address = server.address()
-                if (address === null || typeof address === "string") return reject(new Error("no port"))
-                resolve({ port: address.port, close: () => new Promise((done) => server.close(() => done())) })
-              })
-            })
-        )
-      )
-      await Promise.all(servers.map((server) => server.close()))
-      return servers.map((server) => server.port)
-    },
-    catch: (cause) => new Error("no free ports", { cause })
-  })
-
-interface Running {
-  readonly pid: number
-  readonly output: () => string
-  readonly exited: () => boolean
-  readonly stop: (first: NodeJS.Signals) => Promise<void>
-}
-
-/** `setpriv --pdeathsig` has the kernel end the child when a killed test runner can't. */
-const hasSetpriv = spawnSync("setpriv", ["--version"]).status === 0
-
-const startProcess = (command: string, args: ReadonlyArray<string>): Running => {
-  const child: ChildProcess = hasSetpriv
-    ? spawn("setpriv", ["--pdeathsig", "KILL", command, ...args], { stdio: ["ignore", "pipe", "pipe"] })
-    : spawn(command, args, { stdio: ["ignore", "pipe", "pipe"] })
-  let tail = ""
-  let exited = false
-  const keep = (data: Buffer) => {
-    tail = (tail + data.toString("utf8")).slice(-LOG_TAIL_CHARACTERS)
-  }
-  child.stdout?.on("data", keep)
-  child.stderr?.on("data", keep)
-  const gone = new Promise<void>((resolve) => {
-    const done = () => {
-      exited = true
-      resolve()
-    }
-    child.once("exit", done)
-    child.once("error", (error) => {
-      tail += error.message
-      done()
-    })
-  })
-  return {
-    pid: child.pid ?? -1,
-    output: () => tail,
-    exited: () => exited,
-    stop: async (first) => {
-      if (exited) return
-      child.kill(first)
-      const timer = setTimeout(() => child.kill("SIGKILL"), STOP_GRACE_MS)
-      await gone
-      clearTimeout(timer)
-    }
-  }
-}
-
-const readyz = (url: string, token: string, path: string): Effect.Effect<void, Error> =>
-  Effect.callback((resume) => {
-    // curl and not fetch: the certificate is self-signed, and this must not depend on the client under test.
-    const child = execFile(
-      "curl",
-      ["-sk", "--max-time", "5", "-o", "/dev/null", "-w", "%{http_code}", "-H", "@-", `${url}${path}`],
-      { encoding: "utf8" },
-      (error, stdout) =>
-        resume(error === null && stdout === "200" ? Effect.void : Effect.fail(new Error(`${path} answered ${stdout}`)))
-    )
-    child.stdin?.end(`Authorization: Bearer ${token}\n`)
-    return Effect.sync(() => child.kill())
-  })
-
-const waitReady = (process: Running, url: string, token: string, path: string): Effect.Effect<void, Error> =>
-  Effect.suspend(() =>
-    process.exited() ? Effect.die(new Error(`ended at once:\n${process.output()}`)) : readyz(url, token, path)
-  ).pipe(
-    Effect.retry(Schedule.max([Schedule.spaced(READY_INTERVAL_MS), Schedule.recurs(READY_ATTEMPTS)])),
-    Effect.mapError((cause) => new Error(`${url}${path} did not become ready:\n${process.output()}`, { cause }))
-  )
 
 const apiServerArgs = (dir: string, port: number, etcdPort: number): ReadonlyArray<string> => [
   `--etcd-servers=http://127.0.0.1:${etcdPort}`,
@@ -206,21 +100,9 @@ const kubeconfigOf = (url: string, caPem: string, token: string): string =>
     "current-context": "live"
   })
 
-/** A directory of our own, removed at the end. */
-const temporaryDirectory: Effect.Effect<string, never, Scope> = Effect.acquireRelease(
-  Effect.sync(() => mkdtempSync(join(tmpdir(), "machinist-apiserver-"))),
-  (dir) => Effect.sync(() => rmSync(dir, { recursive: true, force: true }))
-)
-
-const scopedProcess = (make: () => Running): Effect.Effect<{ current: Running }, never, Scope> =>
-  Effect.acquireRelease(
-    Effect.sync(() => ({ current: make() })),
-    (held) => Effect.promise(() => held.current.stop("SIGTERM"))
-  )
-
 /** Starts both, waits for /readyz, and ends exactly these two with the scope. */
 export const start: Effect.Effect<ApiServer, Error, Scope> = Effect.gen(function* () {
-  const bin = yield* binaries
+  const bin = yield* scriptOutput(SCRIPT)
   const dir = yield* temporaryDirectory
   const [port = 0, etcdPort = 0, peerPort = 0] = yield* freePorts(3)
   const url = `https://127.0.0.1:${port}`
@@ -300,7 +182,7 @@ export const installCrd = (
     )
     yield* client.get(CustomResourceDefinitions, { name: metadata.name }).pipe(
       Effect.filterOrFail(isEstablished, () => new Error(`CRD ${metadata.name} was not established`)),
-      Effect.retry(Schedule.max([Schedule.spaced(READY_INTERVAL_MS), Schedule.recurs(READY_ATTEMPTS)]))
+      Effect.retry(READY)
     )
   })
 

@@ -11,9 +11,11 @@ import * as Layer from "effect/Layer"
 import { TestClock } from "effect/testing"
 import { parseAllDocuments } from "yaml"
 import { Namespaces, Secrets, secretData } from "../../../src/api/Core.ts"
+import { RULES } from "../../../src/api/install/Rbac.ts"
 import { PooledRemoteMachines } from "../../../src/api/PooledRemoteMachine.ts"
 import * as LiveHostRuns from "../../../src/hosts/LiveHostRuns.ts"
 import { type JsonObject, KubeClient } from "../../../src/kube/KubeClient.ts"
+import { HALVES, ProviderOptions } from "../../../src/provider/Options.ts"
 import * as Provider from "../../../src/provider/Provider.ts"
 import { objectAt, stringAt } from "../../../src/simulation/apiserver/Json.ts"
 import * as ManagementCluster from "../../../src/simulation/core/ManagementCluster.ts"
@@ -22,6 +24,7 @@ import { root, SIMULATED_KEY, sudoer } from "../../../src/simulation/hosts/Accou
 import { makeSimulatedHosts } from "../../../src/simulation/hosts/SimulatedHosts.ts"
 import * as SimulatedApiServer from "../../../src/simulation/SimulatedApiServer.ts"
 import { seededSecureRandom } from "../../../src/simulation/Surroundings.ts"
+import { restricted } from "../../support/rights.ts"
 
 const EXAMPLES = join(import.meta.dirname, "../../../examples")
 
@@ -47,16 +50,22 @@ export const makeWorld = Effect.fnUntraced(function* (options: WorldOptions = {}
   const server = yield* SimulatedApiServer.make()
   const hosts = yield* makeSimulatedHosts()
   const management = yield* ManagementCluster.make({ client: server.client, hosts, assignProviderIDs: true })
-  if (options.provider !== false) {
+  // As clusterctl installs it: each half in a process of its own, with the rights of its own role.
+  for (const half of options.provider === false ? [] : HALVES) {
+    const { kube, refused } = restricted(server.client(half), RULES[half])
+    yield* Effect.addFinalizer(() => Effect.sync(() => assert.deepStrictEqual(refused(), [], `rights of ${half}`)))
     const ports = yield* Layer.build(
       Layer.mergeAll(
-        Layer.succeed(KubeClient, server.client("provider")),
+        Layer.succeed(KubeClient, kube),
         LiveHostRuns.layer.pipe(Layer.provide(hosts.layer)),
         management.workloads.clusters,
         seededSecureRandom
       )
     )
-    yield* Provider.start().pipe(Effect.provideContext(ports))
+    yield* Provider.start().pipe(
+      Effect.provideContext(ports),
+      Effect.provideService(ProviderOptions, { ...(yield* ProviderOptions), halves: [half] })
+    )
   }
   const kube = server.kubeClient
 

@@ -26,6 +26,7 @@ import * as SimulatedCore from "../../../src/simulation/core/SimulatedCore.ts"
 import { cuttableKubeClient, drawKubeFaults, faultyKubeClient, noKubeFaults } from "../../../src/simulation/Faults.ts"
 import * as SimulatedApiServer from "../../../src/simulation/SimulatedApiServer.ts"
 import { seededSecureRandom } from "../../../src/simulation/Surroundings.ts"
+import { KUBELET } from "../../conformance/core/World.ts"
 import { eventually, makeWorld } from "./Examples.ts"
 
 const NAMESPACE = "default"
@@ -121,7 +122,7 @@ const provisionAll = Effect.fnUntraced(function* (kube: KubeClientShape, workloa
     yield* kube.patch(RemoteMachines, at(one.metadata.name), { spec: { providerID } })
     const status = { ready: true, initialization: { provisioned: true } }
     yield* kube.patch(RemoteMachines, at(one.metadata.name), { status }, { subresource: "status" })
-    const conditions = [{ type: "Ready", status: "True" }]
+    const conditions = Object.entries(KUBELET).map(([type, status]) => ({ type, status }))
     yield* workload.create(CoreNodes, {
       metadata: { name: one.metadata.name },
       spec: { providerID },

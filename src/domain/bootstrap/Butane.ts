@@ -34,6 +34,9 @@ export const dataUrl = (content: string | Uint8Array): string =>
 const scalar = (field: "string" | "integer" | "boolean", value: unknown, at: string): Read<Json> => {
   if (field === "string" && typeof value === "string") return Result.succeed(value)
   if (field === "integer" && typeof value === "number" && Number.isInteger(value)) return Result.succeed(value)
+  // YAML 1.2 writes it so, and Butane takes both.
+  if (field === "integer" && typeof value === "string" && /^0o[0-7]+$/.test(value))
+    return Result.succeed(Number.parseInt(value.slice(2), 8))
   if (field === "boolean" && typeof value === "boolean") return Result.succeed(value)
   return refuse(at, `is not ${field === "integer" ? "an" : "a"} ${field}`)
 }
@@ -157,7 +160,8 @@ const withMountUnits = (config: JsonRecord): Read<JsonRecord> => {
 
 /** Without `ignition.version`, which is the caller's to know; `variant` and `version` are as given, if they are. */
 export const parseButane = (yaml: string): Read<JsonRecord> => {
-  const document = parseDocument(yaml, { prettyErrors: false, logLevel: "silent" })
+  // YAML 1.1: `0644` is octal, as Butane reads it.
+  const document = parseDocument(yaml, { version: "1.1", prettyErrors: false, logLevel: "silent" })
   const [error] = document.errors
   if (error !== undefined) {
     const line = yaml.slice(0, error.pos[0]).split("\n").length

@@ -179,6 +179,26 @@ const ignitionVersion = ({ variant, version }: IgnitionOptions): Result.Result<s
     : Result.succeed(found)
 }
 
+/** Minor versions of Ignition's specification that first had it: older ones only warn, and go on without. */
+const SPECIAL_BITS_SINCE = 4
+const KERNEL_ARGUMENTS_SINCE = 3
+const PLAIN_BITS = 0o777
+
+const tooOld = (version: string, files: ReadonlyArray<BootstrapFile>, theirs: JsonRecord): string | undefined => {
+  const minor = Number(version.split(".")[1])
+  const storage = record(theirs["storage"])
+  const nodes = [
+    ...files.map((file) => ({ path: file.path, mode: Number.parseInt(file.mode, 8) })),
+    ...["files", "directories"].flatMap((name) => records(storage[name]))
+  ]
+  const special = nodes.find(({ mode }) => typeof mode === "number" && mode > PLAIN_BITS)
+  if (special !== undefined && minor < SPECIAL_BITS_SINCE)
+    return `is too old for setuid, setgid and sticky bits (${special["path"]}), which Ignition has since 3.${SPECIAL_BITS_SINCE}.0`
+  return theirs["kernelArguments"] !== undefined && minor < KERNEL_ARGUMENTS_SINCE
+    ? `is too old for kernel_arguments, which Ignition has since 3.${KERNEL_ARGUMENTS_SINCE}.0`
+    : undefined
+}
+
 /** Everything is checked; what is left is writing, with contents of `compressFrom` bytes or more compressed where shorter. */
 export const renderIgnition = (
   payload: Payload,
@@ -188,6 +208,8 @@ export const renderIgnition = (
     const version = yield* ignitionVersion(options)
     const files = ourFiles(payload)
     const theirs = yield* additional(options, new Set(files.map((file) => file.path)))
+    const why = tooOld(version, files, theirs)
+    if (why !== undefined) return yield* Result.fail<IgnitionError>({ field: "version", why })
     return (compressFrom = Number.POSITIVE_INFINITY) => {
       const config = merged(
         version,

@@ -1,0 +1,291 @@
+/**
+ * Holds, with Debian's real cloud-init under a real systemd: what we render is run in order, as root, each command in a
+ * shell of its own; the first that fails stops the rest, leaves no sentinel, and can be found on the host; contents and
+ * commands arrive as they were; custom user data is part of it. Every command of the pages' examples is run.
+ */
+import { createHash, randomBytes } from "node:crypto"
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
+import { bootstrapData } from "../../src/domain/BootstrapData.ts"
+import type { WorkerBootstrapInput } from "../../src/domain/BootstrapScript.ts"
+import { pageExamples, payloadOf, workerInput } from "../support/pageExamples.ts"
+import * as CloudInit from "./cloudinit/CloudInit.ts"
+import * as TestHosts from "./hosts/TestHosts.ts"
+
+const MACHINE = "machine-test-0"
+
+const rendered = (input: Partial<WorkerBootstrapInput>, customUserData?: string | Uint8Array): Uint8Array => {
+  const payload = payloadOf({
+    machineName: MACHINE,
+    joinToken: TestHosts.joinToken(),
+    version: "v1.27.2+k0s.0",
+    waits: { k0sSeconds: 60, nodeReadySeconds: 30 },
+    ...input
+  })
+  const data = bootstrapData(
+    payload,
+    customUserData === undefined ? {} : { customUserData: Buffer.from(customUserData) }
+  )
+  return Result.getOrThrow(data).value
+}
+
+/** One host a case, side by side. */
+const withHosts = <A>(
+  cases: ReadonlyArray<A>,
+  check: (one: A, host: TestHosts.TestHost) => Effect.Effect<void, TestHosts.TestHostError>
+) =>
+  Effect.gen(function* () {
+    const hosts = yield* TestHosts.systemd(cases.length)
+    const pairs = cases.flatMap((one, index) => {
+      const host = hosts[index]
+      return host === undefined ? [] : [{ one, host }]
+    })
+    assert.strictEqual(pairs.length, cases.length)
+    yield* Effect.forEach(pairs, ({ one, host }) => check(one, host), { concurrency: 2, discard: true })
+  }).pipe(Effect.scoped)
+
+const told = (host: TestHosts.TestHost) =>
+  Effect.map(TestHosts.witness(host), (lines) => lines.map((line) => `${line.what} ${line.args}`.trim()))
+
+/** What the witness hears of each command of an example, when its real one can't run here. */
+const WITNESSED: Readonly<Record<string, ReadonlyArray<string>>> = {
+  "apt-get update && apt-get install -y curl jq": ["apt-get update", "apt-get install -y curl jq"],
+  "curl -fsSL https://get.docker.com | sh": ["curl https://get.docker.com", "get-docker"],
+  "systemctl start docker": ["unit docker"],
+  "systemctl start monitoring-agent": ["unit monitoring-agent"],
+  "sysctl -p": ["sysctl -p"],
+  "docker run -d --name node-exporter -p 9100:9100 prom/node-exporter": [
+    "docker run -d --name node-exporter -p 9100:9100 prom/node-exporter"
+  ],
+  "sysctl vm.max_map_count net.core.somaxconn": ["sysctl vm.max_map_count net.core.somaxconn"],
+  "kubectl get nodes --kubeconfig=/var/lib/k0s/pki/admin.conf": [
+    "kubectl get nodes --kubeconfig=/var/lib/k0s/pki/admin.conf"
+  ]
+}
+/** What a host looks like afterwards, of those that leave something. */
+const LEFT: Readonly<Record<string, (host: TestHosts.TestHost) => string>> = {
+  "mkdir -p /etc/k0s/monitoring": () => "test -d /etc/k0s/monitoring",
+  "echo 'export MONITORING_ENABLED=true' >> /etc/environment": () =>
+    "grep -qx 'export MONITORING_ENABLED=true' /etc/environment",
+  "systemctl enable docker": () => "systemctl is-enabled docker",
+  "systemctl enable monitoring-agent": () => "systemctl is-enabled monitoring-agent",
+  "echo 'vm.max_map_count=262144' >> /etc/sysctl.conf": () => "grep -qx vm.max_map_count=262144 /etc/sysctl.conf",
+  "echo 'net.core.somaxconn=65535' >> /etc/sysctl.conf": () => "grep -qx net.core.somaxconn=65535 /etc/sysctl.conf"
+}
+/** Said on standard output, which cloud-init keeps. */
+const SAID = /^echo '([^']*)'$/
+
+const commandsOf = (input: Partial<WorkerBootstrapInput>): ReadonlyArray<string> => [
+  ...(input.preStartCommands ?? []),
+  ...(input.postStartCommands ?? [])
+]
+
+describe.skipIf(CloudInit.unavailable !== undefined)(`real cloud-init ${CloudInit.unavailable ?? ""}`, () => {
+  it.live("every example of the pages: all its commands, in order, and the sentinel", () =>
+    withHosts(
+      pageExamples,
+      Effect.fnUntraced(function* ({ name, config }, host) {
+        yield* CloudInit.installStandIns(host)
+        const input = workerInput(config)
+        const data = rendered(input)
+        assert.strictEqual(yield* CloudInit.schemaErrors(host, data), "", name)
+        const booted = yield* CloudInit.firstBoot(host, data)
+        assert.deepStrictEqual(booted.errors, [], `${name}: ${booted.output}`)
+        assert.deepStrictEqual(booted.warnings, [], name)
+        assert.isTrue(booted.sentinel, name)
+        assert.strictEqual(booted.log.at(-1), "all steps succeeded", name)
+        const heard = yield* told(host)
+        const k0s = heard.findIndex((line) => line.startsWith("k0s-worker "))
+        let last = -1
+        for (const [index, command] of commandsOf(input).entries()) {
+          const after = index >= (input.preStartCommands?.length ?? 0)
+          const expected = command.startsWith("kubectl describe node")
+            ? [`kubectl describe node ${host.name} --kubeconfig=/var/lib/k0s/pki/admin.conf`]
+            : (WITNESSED[command] ?? [])
+          for (const line of expected) {
+            const found = heard.indexOf(line, last + 1)
+            assert.isAbove(found, last, `${name}: ${line} in order, of ${heard.join("; ")}`)
+            assert.strictEqual(found > k0s, after, `${name}: ${line} ${after ? "after" : "before"} k0s started`)
+            last = found
+          }
+          const left = LEFT[command]
+          if (left !== undefined) yield* TestHosts.execOk(host, left(host))
+          const said = SAID.exec(command)?.[1]
+          if (said !== undefined) assert.include(booted.output, said)
+          assert.isTrue(expected.length > 0 || left !== undefined || said !== undefined, `${command} is not looked for`)
+        }
+      })
+    )
+  )
+
+  interface Failing {
+    readonly what: string
+    readonly input: Partial<WorkerBootstrapInput>
+    readonly custom?: string
+    readonly before?: (host: TestHosts.TestHost) => Effect.Effect<void, TestHosts.TestHostError>
+    readonly log: string
+  }
+  const failing: ReadonlyArray<Failing> = [
+    {
+      what: "a pre-start command",
+      input: { preStartCommands: ["witness one", "exit 42", "witness never"] },
+      log: "failed: step 2 of 8: pre-start 2, exit code 42"
+    },
+    {
+      what: "the download",
+      input: { postStartCommands: ["witness never"] },
+      before: (host) => TestHosts.fail(host, "curl", "always"),
+      log: "failed: step 1 of 8: download k0s, exit code 22"
+    },
+    {
+      what: "the installation",
+      input: { postStartCommands: ["witness never"] },
+      before: (host) => TestHosts.fail(host, "install", "always"),
+      log: "failed: step 2 of 8: install k0s, exit code 1"
+    },
+    {
+      what: "k0s that never joins",
+      input: { postStartCommands: ["witness never"], waits: { k0sSeconds: 1, nodeReadySeconds: 1 } },
+      before: (host) => TestHosts.hang(host, "worker"),
+      log: "failed: step 4 of 8: wait for k0s, exit code 1"
+    },
+    {
+      what: "a post-start command that is killed",
+      input: { postStartCommands: ["kill -9 $$", "witness never"] },
+      log: "failed: step 7 of 9: post-start 1, exit code 137"
+    },
+    {
+      what: "a file that can't be written",
+      input: { files: [{ path: "/proc/nothing/here", content: "x" }], preStartCommands: ["witness never"] },
+      log: "failed: the file /proc/nothing/here was not written"
+    },
+    {
+      what: "a command of custom user data",
+      input: {},
+      custom: "runcmd:\n- witness mine\n- [sh, -c, 'exit 5']\n- witness never\n",
+      log: "failed: custom user data, exit code 5"
+    }
+  ]
+  it.live("what fails stops the rest, leaves no sentinel, and can be found", () =>
+    withHosts(
+      failing,
+      Effect.fnUntraced(function* ({ before, custom, input, log, what }, host) {
+        if (before !== undefined) yield* before(host)
+        const booted = yield* CloudInit.firstBoot(host, rendered(input, custom))
+        assert.isFalse(booted.sentinel, what)
+        assert.isAbove(booted.errors.length, 0, what)
+        assert.strictEqual(booted.log.at(-1), log, what)
+        assert.include(booted.output, `machinist: ${log}`, what)
+        const heard = yield* told(host)
+        assert.notInclude(heard, "never", what)
+        if (custom !== undefined) assert.include(heard, "mine")
+      })
+    )
+  )
+
+  const sha = (content: string | Uint8Array): string => createHash("sha256").update(content).digest("hex")
+  const awkward: Readonly<Record<string, string | Uint8Array>> = {
+    quotes: `'single' "double" \`back\` \\ \\n $HOME $(id) \${X:-y} %s !`,
+    jinja: "{{ v1.instance_id }} {% if x %} {# comment #}",
+    unicode: "größe 日本語 🦊 \u2028\u0085\ufeff end",
+    newlines: "\n\n  indented\n\ttab\r\ncarriage\n\n\n",
+    "no newline": "x",
+    empty: "",
+    yaml: "- a: &b [c]\n--- \n...\n# no comment\nyes: 0644 1:30\n",
+    binary: randomBytes(4096),
+    large: "a line of a large file, again and again\n".repeat(26_214)
+  }
+  const commands = Object.entries(awkward).flatMap(([name, content]) =>
+    typeof content === "string" && content.length < 1000 && !content.includes("\0")
+      ? [{ name, content, command: `cat >'/root/by command ${name}' <<'END_OF_TEXT'\n${content}\nEND_OF_TEXT` }]
+      : []
+  )
+  it.live("contents and commands arrive as they were; large files compressed", () =>
+    withHosts(
+      [true, false],
+      Effect.fnUntraced(function* (whole, host) {
+        // Without markup everything goes through jinja.
+        const names = Object.keys(awkward).filter((name) => whole || name !== "jinja")
+        const files = names.map((name) => ({
+          path: `/root/${name}`,
+          content: awkward[name] ?? "",
+          permissions: "0640"
+        }))
+        const data = rendered({
+          files,
+          preStartCommands: [
+            "X=1; cd /; umask 077",
+            'test -z "$X" && test "$(id -u)" = 0',
+            ...commands.filter(({ name }) => names.includes(name)).map(({ command }) => command)
+          ]
+        })
+        assert.strictEqual(Buffer.from(data).toString().startsWith("## template: jinja\n"), !whole)
+        assert.isBelow(data.length, 1024 * 1024)
+        assert.strictEqual(yield* CloudInit.schemaErrors(host, data), "")
+        const booted = yield* CloudInit.firstBoot(host, data)
+        assert.isTrue(booted.sentinel, booted.output)
+        for (const name of names) {
+          const path = `'/root/${name}'`
+          const found = yield* TestHosts.execOk(host, `sha256sum <${path}; stat -c %a:%U:%G ${path}`)
+          assert.strictEqual(found, `${sha(awkward[name] ?? "")}  -\n640:root:root\n`, name)
+        }
+        for (const { content, name } of commands.filter((one) => names.includes(one.name))) {
+          const found = yield* TestHosts.execOk(host, `sha256sum <'/root/by command ${name}'`)
+          assert.strictEqual(found.trim(), `${sha(`${content}\n`)}  -`, `by command: ${name}`)
+        }
+      })
+    )
+  )
+
+  interface Custom {
+    readonly what: string
+    readonly data: string
+    readonly heard: ReadonlyArray<string>
+  }
+  const customs: ReadonlyArray<Custom> = [
+    {
+      what: "without its header",
+      data: "write_files:\n- {path: /root/mine, content: ä}\nruncmd:\n- witness mine $(cat /root/mine)\n",
+      heard: ["mine ä"]
+    },
+    {
+      what: "jinja",
+      data: "## template: jinja\n#cloud-config\nruncmd:\n- witness mine {{ v1.instance_id[:2] }}\n",
+      heard: ["mine i-"]
+    },
+    { what: "a script", data: "#!/bin/sh\nwitness script\n", heard: ["script"] },
+    {
+      what: "a multipart of its own",
+      data: [
+        'Content-Type: multipart/mixed; boundary="B"',
+        "MIME-Version: 1.0",
+        "",
+        "--B",
+        "Content-Type: text/cloud-config",
+        "",
+        "#cloud-config\nruncmd: [witness first part]",
+        "--B",
+        "Content-Type: text/x-shellscript",
+        "",
+        "#!/bin/sh\nwitness second part",
+        "--B--",
+        ""
+      ].join("\n"),
+      heard: ["first part", "second part"]
+    }
+  ]
+  it.live("custom user data runs beside ours, before the sentinel", () =>
+    withHosts(
+      customs,
+      Effect.fnUntraced(function* ({ data, heard, what }, host) {
+        const input = { preStartCommands: ["witness ours {{ }}"] }
+        const booted = yield* CloudInit.firstBoot(host, rendered(input, data))
+        assert.isTrue(booted.sentinel, `${what}: ${booted.output}\n${booted.warnings.join("\n")}`)
+        assert.deepStrictEqual(booted.errors, [], what)
+        const all = yield* told(host)
+        for (const line of ["ours {{ }}", ...heard]) assert.include(all, line, what)
+      })
+    )
+  )
+})

@@ -39,6 +39,7 @@ const Deployment = Schema.Struct({
             name: Schema.String,
             image: Schema.String,
             args: Schema.Array(Schema.String),
+            env: Schema.Array(Schema.Struct({ name: Schema.String, value: Schema.optionalKey(Schema.String) })),
             securityContext: Schema.Struct({
               allowPrivilegeEscalation: Schema.Boolean,
               readOnlyRootFilesystem: Schema.Boolean,
@@ -120,13 +121,18 @@ describe.each(HALVES)("%s-components.yaml", (half) => {
           "controller",
           `--providers=${half}`,
           "--leader-elect",
-          "--namespace=",
-          "--watch-filter=",
+          "--namespace=$(MACHINIST_NAMESPACE)",
+          "--watch-filter=$(MACHINIST_WATCH_FILTER)",
           "--diagnostics-address=:8443",
           "--insecure-diagnostics=false"
         ]
       )
-      assert.strictEqual(container?.image, `machinist:${packageJson.version}`)
+      const values = container?.env.flatMap(({ name, value }) => (value === undefined ? [] : [[name, value]]))
+      assert.deepStrictEqual(values, [
+        ["MACHINIST_NAMESPACE", ""],
+        ["MACHINIST_WATCH_FILTER", ""]
+      ])
+      assert.strictEqual(container?.image, `docker.io/library/machinist:${packageJson.version}`)
     })
   )
 
@@ -135,7 +141,7 @@ describe.each(HALVES)("%s-components.yaml", (half) => {
     const dollars = [...text.matchAll(/\$\$|\$\{[^}]*\}/g)].map(([match]) => match)
     const names = dollars.filter((one) => one !== "$$")
     assert.isAbove(names.length, 3)
-    for (const name of names) assert.match(name, /^\$\{MACHINIST_[A-Z_]+:=[^}]*\}$/)
+    for (const name of names) assert.match(name, /^\$\{MACHINIST_[A-Z_]+:=[^}]+\}$/)
   })
 
   it("has rules for every kind of its own, and none for the other half's", () => {

@@ -43,6 +43,8 @@ export interface ApiServer {
   readonly etcdPid: number
   /** A token of a user without any rights (RBAC), for tests of Forbidden. */
   readonly powerlessToken: string
+  /** Kubeconfig files of the users that were asked for, by name. */
+  readonly userKubeconfigs: ReadonlyMap<string, string>
   /** Kills the API server (SIGKILL) and starts it again on the same port and data: every watch breaks. */
   readonly restart: Effect.Effect<void, Error>
 }
@@ -100,19 +102,44 @@ const kubeconfigOf = (url: string, caPem: string, token: string): string =>
     "current-context": "live"
   })
 
+/** Someone besides the admin, with the rights that RBAC gives this name and these groups. */
+export interface User {
+  readonly name: string
+  readonly groups: ReadonlyArray<string>
+}
+
+/** As a pod of this ServiceAccount would be known to the API server. */
+export const serviceAccount = (namespace: string, name: string): User => ({
+  name: `system:serviceaccount:${namespace}:${name}`,
+  groups: ["system:serviceaccounts", `system:serviceaccounts:${namespace}`]
+})
+
+export interface ApiServerOptions {
+  readonly users?: ReadonlyArray<User>
+  /** Secrets of type bootstrap.kubernetes.io/token let in whoever shows their token. */
+  readonly bootstrapTokens?: boolean
+}
+
+const tokenLine = (token: string, { groups, name }: User): string =>
+  [token, name, `${name}-uid`, ...(groups.length === 0 ? [] : [`"${groups.join(",")}"`])].join(",")
+
 /** Starts both, waits for /readyz, and ends exactly these two with the scope. */
-export const start: Effect.Effect<ApiServer, Error, Scope> = Effect.gen(function* () {
+export const startWith = Effect.fnUntraced(function* (
+  options: ApiServerOptions = {}
+): Effect.fn.Return<ApiServer, Error, Scope> {
   const bin = yield* scriptOutput(SCRIPT)
   const dir = yield* temporaryDirectory
   const [port = 0, etcdPort = 0, peerPort = 0] = yield* freePorts(3)
   const url = `https://127.0.0.1:${port}`
   const token = randomBytes(16).toString("hex")
   const powerlessToken = randomBytes(16).toString("hex")
-  writeFileSync(
-    join(dir, "tokens.csv"),
-    `${token},admin,admin-uid,system:masters\n${powerlessToken},nobody,nobody-uid\n`,
-    { mode: 0o600 }
-  )
+  const users = (options.users ?? []).map((user) => ({ user, token: randomBytes(16).toString("hex") }))
+  const tokens = [
+    tokenLine(token, { name: "admin", groups: ["system:masters"] }),
+    tokenLine(powerlessToken, { name: "nobody", groups: [] }),
+    ...users.map((one) => tokenLine(one.token, one.user))
+  ]
+  writeFileSync(join(dir, "tokens.csv"), `${tokens.join("\n")}\n`, { mode: 0o600 })
   const { privateKey } = generateKeyPairSync("rsa", { modulusLength: 2048 })
   writeFileSync(join(dir, "sa.pem"), privateKey.export({ type: "pkcs1", format: "pem" }), { mode: 0o600 })
 
@@ -126,7 +153,10 @@ export const start: Effect.Effect<ApiServer, Error, Scope> = Effect.gen(function
       "--log-level=warn"
     ])
   )
-  const args = apiServerArgs(dir, port, etcdPort)
+  const args = [
+    ...apiServerArgs(dir, port, etcdPort),
+    ...(options.bootstrapTokens === true ? ["--enable-bootstrap-token-auth"] : [])
+  ]
   const server = yield* scopedProcess(() => startProcess(join(bin, "kube-apiserver"), args))
   yield* waitReady(server.current, url, token, "/readyz")
   // Made by the server itself after it is ready; most tests want it at once.
@@ -136,6 +166,11 @@ export const start: Effect.Effect<ApiServer, Error, Scope> = Effect.gen(function
   const kubeconfig = kubeconfigOf(url, caPem, token)
   const kubeconfigPath = join(dir, "admin.kubeconfig")
   writeFileSync(kubeconfigPath, kubeconfig, { mode: 0o600 })
+  const userKubeconfigs = users.map(({ user, token }, index) => {
+    const path = join(dir, `user-${index}.kubeconfig`)
+    writeFileSync(path, kubeconfigOf(url, caPem, token), { mode: 0o600 })
+    return [user.name, path] as const
+  })
   return {
     url,
     token,
@@ -143,6 +178,7 @@ export const start: Effect.Effect<ApiServer, Error, Scope> = Effect.gen(function
     caPem,
     kubeconfig,
     kubeconfigPath,
+    userKubeconfigs: new Map(userKubeconfigs),
     get pid() {
       return server.current.pid
     },
@@ -154,6 +190,8 @@ export const start: Effect.Effect<ApiServer, Error, Scope> = Effect.gen(function
     })
   }
 })
+
+export const start: Effect.Effect<ApiServer, Error, Scope> = startWith()
 
 const JsonRecord = Schema.Record(Schema.String, Schema.Json)
 const CrdDocument = Schema.Struct({

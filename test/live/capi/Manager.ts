@@ -46,6 +46,22 @@ export interface Manager {
   readonly isRunning: () => boolean
 }
 
+/** What there is before the manager runs: where it will answer, and with which certificate. */
+export interface Prepared {
+  readonly webhooks: WebhookServer
+  /** Of the module: CRDs and webhooks as they are published. */
+  readonly config: string
+  readonly program: string
+  readonly certificates: string
+  readonly healthPort: number
+}
+
+interface WebhookServer {
+  readonly url: string
+  /** PEM, base64. */
+  readonly caBundle: string
+}
+
 const Document = Schema.Record(Schema.String, Schema.Json)
 type Document = typeof Document.Type
 
@@ -58,12 +74,6 @@ export const documents = (path: string): Effect.Effect<ReadonlyArray<Document>, 
         Effect.mapError((cause) => new Error(`${path}: not a YAML mapping`, { cause }))
       )
   )
-
-interface WebhookServer {
-  readonly url: string
-  /** PEM, base64. */
-  readonly caBundle: string
-}
 
 const ServiceWebhook = Schema.StructWithRest(
   Schema.Struct({
@@ -87,10 +97,13 @@ const webhookKind = (kind: string) =>
   })
 
 /** There is no Service network here: what the manifests address by Service is called by URL. */
-export const webhookConfigurations = (
-  config: string,
-  server: WebhookServer
-): Effect.Effect<ReadonlyArray<JsonObject & { readonly kind: string; readonly metadata: JsonObject }>, Error> =>
+export const webhookConfigurations = ({
+  config,
+  webhooks: server
+}: Prepared): Effect.Effect<
+  ReadonlyArray<JsonObject & { readonly kind: string; readonly metadata: JsonObject }>,
+  Error
+> =>
   Effect.gen(function* () {
     const found = yield* documents(join(config, "webhook", "manifests.yaml"))
     return yield* Effect.forEach(found, (document) =>
@@ -114,7 +127,7 @@ const Crd = Schema.Struct({
 })
 
 /** CAPI's definitions, converted between API versions by the manager. */
-export const crds = (config: string, server: WebhookServer) =>
+export const crds = ({ config, webhooks: server }: Prepared) =>
   Effect.gen(function* () {
     const bases = join(config, "crd", "bases")
     const conversion = {
@@ -147,7 +160,7 @@ const certificate = Effect.fnUntraced(function* (dir: string) {
   return Buffer.from(ca.certificate).toString("base64")
 })
 
-const flags = (certificates: string, webhookPort: number, healthPort: number): ReadonlyArray<string> => [
+const flags = (certificates: string, webhookPort: string, healthPort: number): ReadonlyArray<string> => [
   `--webhook-port=${webhookPort}`,
   `--webhook-cert-dir=${certificates}`,
   `--health-addr=127.0.0.1:${healthPort}`,
@@ -156,33 +169,40 @@ const flags = (certificates: string, webhookPort: number, healthPort: number): R
   "--leader-elect=false"
 ]
 
-export interface Started extends Manager {
-  readonly webhooks: WebhookServer
-}
+export const prepare: Effect.Effect<Prepared, Error, Scope> = Effect.gen(function* () {
+  const capi = yield* directory
+  const dir = yield* temporaryDirectory
+  const [webhookPort = 0, healthPort = 0] = yield* freePorts(2)
+  const certificates = join(dir, "certificates")
+  const webhooks = { url: `https://127.0.0.1:${webhookPort}`, caBundle: yield* certificate(certificates) }
+  return { webhooks, config: join(capi, "config"), program: join(capi, "manager"), certificates, healthPort }
+})
 
-/** Its API is there, and it is at work, until the scope closes. `others` are definitions to install after its own. */
-export const start = (
+/** At work, its definitions being there, until the scope closes. */
+export const run = Effect.fnUntraced(function* (
+  server: ApiServer,
+  { certificates, healthPort, program, webhooks }: Prepared
+): Effect.fn.Return<Manager, Error, Scope> {
+  const { port } = new URL(webhooks.url)
+  const manager: { readonly current: Running } = yield* scopedProcess(() =>
+    startProcess(program, flags(certificates, port, healthPort), { KUBECONFIG: server.kubeconfigPath })
+  )
+  yield* waitReady(manager.current, `http://127.0.0.1:${healthPort}`, "", "/readyz")
+  return { log: manager.current.output, isRunning: () => !manager.current.exited() }
+})
+
+/** All of it, by the API alone. `others` are definitions to install after its own. */
+export const start = Effect.fnUntraced(function* (
   server: ApiServer,
   kube: KubeClientShape,
   others: Effect.Effect<unknown, Error | KubeError> = Effect.void
-): Effect.Effect<Started, Error | KubeError, Scope> =>
-  Effect.gen(function* () {
-    const capi = yield* directory
-    const dir = yield* temporaryDirectory
-    const [webhookPort = 0, healthPort = 0] = yield* freePorts(2)
-    const certificates = join(dir, "certificates")
-    const webhooks = { url: `https://127.0.0.1:${webhookPort}`, caBundle: yield* certificate(certificates) }
-    const config = join(capi, "config")
-    yield* Effect.forEach(yield* crds(config, webhooks), (crd) => installCrd(kube, crd), { discard: true })
-    yield* others
-    const manager: { readonly current: Running } = yield* scopedProcess(() =>
-      startProcess(join(capi, "manager"), flags(certificates, webhookPort, healthPort), {
-        KUBECONFIG: server.kubeconfigPath
-      })
-    )
-    yield* waitReady(manager.current, `http://127.0.0.1:${healthPort}`, "", "/readyz")
-    // Not before it answers: until then every write would be refused.
-    for (const configuration of yield* webhookConfigurations(config, webhooks))
-      yield* kube.create(webhookKind(configuration.kind), configuration)
-    return { webhooks, log: manager.current.output, isRunning: () => !manager.current.exited() }
-  })
+): Effect.fn.Return<Manager, Error | KubeError, Scope> {
+  const prepared = yield* prepare
+  yield* Effect.forEach(yield* crds(prepared), (crd) => installCrd(kube, crd), { discard: true })
+  yield* others
+  const manager = yield* run(server, prepared)
+  // Not before it answers: until then every write would be refused.
+  for (const configuration of yield* webhookConfigurations(prepared))
+    yield* kube.create(webhookKind(configuration.kind), configuration)
+  return manager
+})

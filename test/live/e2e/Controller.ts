@@ -43,18 +43,39 @@ const ended = (child: ChildProcess): Promise<number | undefined> =>
     else child.once("exit", (code) => resolve(code ?? undefined))
   })
 
-export const start = (kubeconfig: string, namespace: string): Effect.Effect<Controller, never, Scope.Scope> =>
+export interface ControllerOptions {
+  /** Flags as `--name=value`, besides those of every test or instead of them. */
+  readonly flags?: ReadonlyArray<string>
+  readonly environment?: Readonly<Record<string, string>>
+}
+
+export const start = (
+  kubeconfig: string,
+  namespace: string,
+  options: ControllerOptions = {}
+): Effect.Effect<Controller, never, Scope.Scope> =>
   Effect.gen(function* () {
     const port = yield* freePort
-    const flags = ["--kubeconfig", kubeconfig, "--namespace", namespace, "--json", "--verbosity", "4"]
-    const addresses = ["--health-addr", "0", "--diagnostics-address", `127.0.0.1:${port}`, "--insecure-diagnostics"]
+    const given = options.flags ?? []
+    const nameOf = (flag: string): string => flag.replace(/=.*/, "")
+    const always = [
+      `--kubeconfig=${kubeconfig}`,
+      `--namespace=${namespace}`,
+      "--json",
+      "--verbosity=4",
+      "--health-addr=0",
+      `--diagnostics-address=127.0.0.1:${port}`,
+      "--insecure-diagnostics"
+    ]
+    const flags = [...always.filter((flag) => !given.some((one) => nameOf(one) === nameOf(flag))), ...given]
     const lines: Array<string> = []
     let runs = false
     const child = yield* Effect.acquireRelease(
       Effect.sync(() =>
         // The kernel ends it when a killed test runner can't.
-        spawn("setpriv", ["--pdeathsig", "KILL", process.execPath, MAIN, "controller", ...flags, ...addresses], {
-          stdio: ["ignore", "pipe", "pipe"]
+        spawn("setpriv", ["--pdeathsig", "KILL", process.execPath, MAIN, "controller", ...flags], {
+          stdio: ["ignore", "pipe", "pipe"],
+          env: { ...process.env, ...options.environment }
         })
       ),
       (started) =>

@@ -137,14 +137,14 @@ export const make = (services: Services) => {
   })
 
   /** Of a controller there may never be a Node: its cluster itself says when it is there. */
-  const joins = Effect.suspend(() => {
+  const joins = (provisioned: boolean) => {
     if (renderer.role !== "controller") return Effect.never
     const open = Effect.flatMap(around(), (surroundings) => workloadOf(current(), surroundings))
-    return Controllers.untilJoined(open, current())
-  })
+    return Controllers.untilJoined(open, current(), provisioned)
+  }
 
   /** Until the Machine has joined: the Secret is there, and its token valid. */
-  const keep = Effect.fnUntraced(function* (post: Post, attempt: number) {
+  const keep = Effect.fnUntraced(function* (post: Post, attempt: number, provisioned: boolean) {
     while (true) {
       const { namespace, name } = place()
       const sight = yield* look(kube, Secrets, namespace, name).pipe(Effect.mapError(Workload.apiFailure))
@@ -157,7 +157,7 @@ export const make = (services: Services) => {
       const change = yield* Effect.raceAllFirst([
         Effect.as(Effect.sleep(Math.min(left, KEEP_MILLIS)), "look" as const),
         Effect.as(changedSince(kube, Secrets, namespace, name, sight.resourceVersion), "look" as const),
-        Effect.as(joins, "joined" as const)
+        Effect.as(joins(provisioned), "joined" as const)
       ])
       if (change === "joined") return yield* post(Event.Joined({ attempt }))
     }
@@ -214,7 +214,7 @@ export const make = (services: Services) => {
     return Activity.$match(activity, {
       Inspect: (one) => attempted(API_BACKOFF, one, Effect.scoped(inspect(post, one.attempt))),
       Provision: (one) => attempted(WORKLOAD_BACKOFF, one, Effect.scoped(provision(post, one.attempt))),
-      Keep: (one) => attempted(WORKLOAD_BACKOFF, one, keep(post, one.attempt)),
+      Keep: (one) => attempted(WORKLOAD_BACKOFF, one, keep(post, one.attempt, one.provisioned)),
       Revoke: (one) => attempted(WORKLOAD_BACKOFF, one, Effect.scoped(revoke(post, one.attempt, one.andData))),
       AwaitChange: ({ awaited }) => awaitChange(awaited, post)
     })

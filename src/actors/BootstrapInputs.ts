@@ -12,6 +12,7 @@ import {
   hasPausedAnnotation,
   isDeleting,
   machineClusterName,
+  machineInfrastructureReady,
   machineNodeName,
   machineVersion,
   ownerPool
@@ -62,7 +63,8 @@ export const GONE: Observed = {
   halted: undefined,
   waiting: [],
   joined: false,
-  inputs: ""
+  inputs: "",
+  provisioned: false
 }
 
 export const observe = (renderer: Renderer, config: BootstrapConfig, around: Around): Observed => ({
@@ -72,7 +74,8 @@ export const observe = (renderer: Renderer, config: BootstrapConfig, around: Aro
   halted: halted(config, around),
   waiting: waiting(renderer, config, around),
   joined: hasJoined(config, around),
-  inputs: fingerprint(config, around)
+  inputs: fingerprint(config, around),
+  provisioned: renderer.role === "controller" && around.owner !== undefined && machineInfrastructureReady(around.owner)
 })
 
 const hasJoined = (config: BootstrapConfig, { owner }: Around): boolean =>

@@ -12,7 +12,9 @@ import type { KubeClientShape } from "../kube/KubeClient.ts"
 import { WORKLOAD_TIMEOUT_MILLIS, type Workload } from "./WorkloadAccess.ts"
 
 /** A cluster that can't say (not up yet, no autopilot) is asked again after this long, milliseconds. */
-export const ASK_AGAIN_MILLIS = 30_000
+export const ASK_AGAIN_MILLIS = 60_000
+/** The same once the machine is up, and it may be any moment. */
+export const ASK_SOON_MILLIS = 5_000
 
 /** One of an earlier machine of the same name says nothing about this one. */
 const isOf = (node: ControlNode, config: KubeObject): boolean =>
@@ -44,14 +46,17 @@ const watched = Effect.fnUntraced(function* (workload: KubeClientShape, config: 
   return seen._tag === "Some"
 })
 
-/** Ends when it has joined; `open` is the way into its cluster, taken anew each time. */
+/** Ends when it has joined; `open` is the way into its cluster, taken anew each time. `soon`: its machine is up. */
 export const untilJoined = (
   open: Effect.Effect<Workload, Failure, Scope.Scope>,
-  config: KubeObject
+  config: KubeObject,
+  soon: boolean
 ): Effect.Effect<void> =>
   Effect.scoped(Effect.flatMap(open, ({ kube }) => watched(kube, config))).pipe(
     Effect.catch(() => Effect.succeed(false)),
-    Effect.flatMap((joined) => (joined ? Effect.succeed(true) : Effect.as(Effect.sleep(ASK_AGAIN_MILLIS), false))),
+    Effect.flatMap((joined) =>
+      joined ? Effect.succeed(true) : Effect.as(Effect.sleep(soon ? ASK_SOON_MILLIS : ASK_AGAIN_MILLIS), false)
+    ),
     Effect.repeat({ until: (joined) => joined }),
     Effect.asVoid
   )

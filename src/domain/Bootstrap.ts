@@ -72,6 +72,8 @@ export interface State {
   readonly halted: "paused" | "moving" | undefined
   /** Fingerprint of everything a person can change to help. */
   readonly inputs: string
+  /** A controller's machine is up: its cluster may know it any moment now. */
+  readonly provisioned: boolean
 }
 
 /** What the caches and objects say, assembled afresh each time. */
@@ -85,6 +87,7 @@ export interface Observed {
   /** The Machine has its Node, or was seen among the cluster's controllers: nobody needs the token any more. */
   readonly joined: boolean
   readonly inputs: string
+  readonly provisioned: boolean
 }
 
 export type Event = Data.TaggedEnum<{
@@ -110,7 +113,8 @@ export const Event = Data.taggedEnum<Event>()
 export type Activity = Data.TaggedEnum<{
   Inspect: { readonly attempt: number; readonly wait: number }
   Provision: { readonly attempt: number; readonly wait: number }
-  Keep: { readonly attempt: number; readonly wait: number }
+  /** `provisioned` becoming true is a reason to look again at once. */
+  Keep: { readonly attempt: number; readonly wait: number; readonly provisioned: boolean }
   /** `andData`: the config is deleted, and its Secret must not greet a config of the same name. */
   Revoke: { readonly attempt: number; readonly wait: number; readonly andData: boolean }
   AwaitChange: { readonly attempt: number; readonly awaited: Awaited | undefined }
@@ -138,7 +142,8 @@ export const recover = (observed: Observed, data: boolean): State => ({
   phase: recoverPhase(observed, data),
   attempt: 1,
   halted: observed.halted,
-  inputs: observed.inputs
+  inputs: observed.inputs,
+  provisioned: observed.provisioned
 })
 
 const recoverPhase = (observed: Observed, data: boolean): Phase => {
@@ -157,7 +162,7 @@ export const opening = ({ phase, halted }: State): ReadonlyArray<Notice> =>
 
 // ---------------------------------------------------------------------------------------------------- activity
 
-export const activity = ({ phase, attempt, halted }: State): Activity | undefined => {
+export const activity = ({ phase, attempt, halted, provisioned }: State): Activity | undefined => {
   if (halted !== undefined) return undefined
   return Phase.$match(phase, {
     Pending: () => undefined,
@@ -165,7 +170,7 @@ export const activity = ({ phase, attempt, halted }: State): Activity | undefine
     Provisioning: ({ wait, failure }) => blocked(failure, attempt) ?? Activity.Provision({ attempt, wait }),
     Ready: ({ token, wait }) =>
       token === "kept"
-        ? Activity.Keep({ attempt, wait })
+        ? Activity.Keep({ attempt, wait, provisioned })
         : token === "revoking"
           ? Activity.Revoke({ attempt, wait, andData: false })
           : undefined,
@@ -210,9 +215,10 @@ const enter = (state: State, phase: Phase): State => ({ ...state, phase, attempt
 
 const observe = (before: State, observed: Observed): Step => {
   if (!observed.exists) return [enter(before, Phase.Deleted()), none]
-  const { halted, inputs } = observed
+  const { halted, inputs, provisioned } = observed
   const noticed = before.inputs !== inputs
-  const state: State = noticed || before.halted !== halted ? { ...before, inputs, halted } : before
+  const same = !noticed && before.halted === halted && before.provisioned === provisioned
+  const state: State = same ? before : { ...before, inputs, halted, provisioned }
   if (halted !== undefined) return [state, none]
   if (observed.deleting) return leave(state, observed)
   if (observed.joined) return joined(state)

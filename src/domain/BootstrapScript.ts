@@ -58,7 +58,9 @@ const install = (c: Common): Step => {
       "# Installed for this machine by a run that was cut off: again, else k0s refuses.",
       "force=",
       "for service in /etc/systemd/system/k0sworker.service /etc/init.d/k0sworker; do",
-      `  if [ -f "$service" ] && grep -qF -e ${quote(mark)} "$service"; then force=--force; fi`,
+      '  [ -f "$service" ] || continue',
+      "  # A file without a token was cut off while it was written: no worker does without.",
+      `  if grep -qF -e ${quote(mark)} "$service" || ! grep -qF -e --token-file "$service"; then force=--force; fi`,
       "done",
       `${quote(c.k0s)} install worker --token-file ${quote(c.tokenFile)} ${c.install.words.join(" ")} $force`
     )

@@ -17,7 +17,8 @@ const seen: Bootstrap.Observed = {
   halted: undefined,
   waiting: [],
   joined: false,
-  inputs: "a"
+  inputs: "a",
+  provisioned: false
 }
 const gone: Bootstrap.Observed = { ...seen, exists: false, deleting: true }
 
@@ -35,7 +36,13 @@ const noCa: Bootstrap.Failure = {
 
 const trying = { failures: 0, wait: 0, failure: undefined }
 const stuck = { failures: 1, wait: 1, failure: noCa }
-const inPhase = (phase: Bootstrap.Phase): Bootstrap.State => ({ phase, attempt: 1, halted: undefined, inputs: "a" })
+const inPhase = (phase: Bootstrap.Phase): Bootstrap.State => ({
+  phase,
+  attempt: 1,
+  halted: undefined,
+  inputs: "a",
+  provisioned: false
+})
 
 const states: Readonly<Record<string, Bootstrap.State>> = {
   Pending: inPhase(Phase.Pending({ waiting: [{ on: "Cluster" }], minted: false })),
@@ -295,6 +302,19 @@ describe("after any events at all", () => {
         state = Bootstrap.transition(state, Event.Failed({ attempt: state.attempt, failure: unreachable }))[0]
       assert.strictEqual(state.phase._tag, "Deleted", `seed ${seed}`)
     }
+  })
+})
+
+describe("a controller's machine that came up", () => {
+  it("is a reason to look at once, and no reason to do anything else again", () => {
+    const kept = inPhase(Phase.Ready({ ...trying, token: "kept" }))
+    const up = Event.Observed({ observed: { ...seen, provisioned: true } })
+    const [next, said] = Bootstrap.transition(kept, up)
+    assert.deepStrictEqual(said, [])
+    assert.notDeepEqual(Bootstrap.activity(next), Bootstrap.activity(kept))
+    assert.strictEqual(Bootstrap.transition(next, up)[0], next)
+    const claimed = inPhase(Phase.Claimed(trying))
+    assert.deepStrictEqual(Bootstrap.activity(Bootstrap.transition(claimed, up)[0]), Bootstrap.activity(claimed))
   })
 })
 

@@ -230,8 +230,12 @@ describe("install k0s", () => {
     assert.strictEqual(host.run(install).code, 0)
     assert.strictEqual(host.run(install).code, 0)
     assert.isTrue(host.log()[1]?.endsWith("--force"))
-    host.write("/etc/systemd/system/k0sworker.service", "--labels=k0smotron.io/machine-name=someone-else")
+    const service = "/etc/systemd/system/k0sworker.service"
+    host.write(service, "k0s worker --token-file=/t --labels=k0smotron.io/machine-name=someone-else")
     assert.strictEqual(host.run(install).code, 1)
+    // Cut off while k0s wrote it.
+    host.write(service, "")
+    assert.strictEqual(host.run(install).code, 0)
   })
 })
 

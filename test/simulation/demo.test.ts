@@ -130,7 +130,7 @@ describe("a demo in memory", () => {
       for (const { name } of all()) {
         const machines = picture.machines.filter(({ namespace }) => namespace === name)
         assert.isAbove(machines.length, 0, name)
-        for (const machine of machines) assert.isTrue(machine.running || machine.notYet, `${name}/${machine.name}`)
+        for (const machine of machines) assert.isTrue(machine.running, `${name}/${machine.name}`)
       }
       const frame = frameText({
         picture,

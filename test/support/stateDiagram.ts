@@ -131,7 +131,8 @@ const config: Bootstrap.Observed = {
   halted: undefined,
   waiting: [],
   joined: false,
-  inputs: "same"
+  inputs: "same",
+  provisioned: false
 }
 const trouble: Bootstrap.Failure = { reason: "R", message: "m", retry: "backoff" }
 const F = Bootstrap.Event
@@ -167,6 +168,9 @@ export const bootstrapDiagram = (): string =>
       ],
       bootstrapEvents(),
       (phase, event) =>
-        Bootstrap.transition({ phase, attempt: ATTEMPT, halted: undefined, inputs: "same" }, event)[0].phase
+        Bootstrap.transition(
+          { phase, attempt: ATTEMPT, halted: undefined, inputs: "same", provisioned: false },
+          event
+        )[0].phase
     )
   )

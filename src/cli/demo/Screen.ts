@@ -72,7 +72,7 @@ const poolLine = (paint: Paint, pool: PoolPicture): string => {
 
 /** The state a person wants to know: the Machine's once the RemoteMachine has nothing more to say. */
 export const stateOf = (machine: MachinePicture): string => {
-  if (machine.notYet) return "Not yet"
+  if (machine.isController) return "Running"
   if (machine.phase === "Running" || machine.phase === "Deleting")
     return machine.state === "Cleaning" ? "Cleaning" : machine.phase
   return machine.infraReady ? "Joining" : machine.state === "" ? machine.phase : machine.state
@@ -84,27 +84,25 @@ const STYLES: Readonly<Record<string, Style>> = {
   Provisioning: "cyan",
   Claimed: "blue",
   Cleaning: "magenta",
-  Deleting: "magenta",
-  "Not yet": "yellow"
+  Deleting: "magenta"
 }
 
 const machineLine = (paint: Paint, machine: MachinePicture, frame: Frame): string => {
   const state = stateOf(machine)
   const style = STYLES[state] ?? "gray"
-  const busy = state !== "Running" && state !== "Not yet"
-  const mark = state === "Running" ? "✔" : busy ? (SPINNER[frame.tick % SPINNER.length] ?? "") : "•"
+  const mark = state === "Running" ? "✔" : (SPINNER[frame.tick % SPINNER.length] ?? "")
   const name = sized(`${machine.namespace}/${machine.name}`, 42)
   const host = sized(machine.host, 16)
   const isRunning = machine.step !== "" && state === "Provisioning"
   const doing = isRunning
     ? `${paintedBar(paint, machine.progress, SMALL_BAR, style)} ${machine.step} ${machine.stepName}`
     : state === "Running"
-      ? ""
+      ? paint("gray", machine.isController ? "k0s controller: no Node" : "")
       : paint("gray", sized(machine.reason === state ? "" : machine.reason, Math.max(10, frame.columns - 82)).trimEnd())
   return `${paint(style, mark)} ${name} ${paint("gray", host)} ${paint(style, sized(state, 13))} ${doing}`
 }
 
-const ORDER = ["Provisioning", "Claimed", "Cleaning", "Joining", "Deleting", "Pending", "Not yet", "Running"]
+const ORDER = ["Provisioning", "Claimed", "Cleaning", "Joining", "Deleting", "Pending", "Running"]
 const rank = (machine: MachinePicture): number => {
   const at = ORDER.indexOf(stateOf(machine))
   return at === -1 ? ORDER.indexOf("Pending") : at
@@ -130,8 +128,7 @@ export const frameText = (frame: Frame): string => {
   const visible = shown(picture.machines, room)
   const hidden = picture.machines.filter((machine) => !visible.includes(machine))
   const width = Math.min(60, Math.max(20, columns - 40))
-  const share =
-    machines === 0 ? 0 : picture.machines.reduce((sum, one) => sum + (one.notYet ? 0 : one.progress), 0) / machines
+  const share = machines === 0 ? 0 : picture.machines.reduce((sum, one) => sum + one.progress, 0) / machines
   const time = `${seconds.toFixed(1)} s`
   return [
     `${paint("bold", frame.title)}${paint("gray", `  on ${frame.hosts}`)}`,

@@ -1,11 +1,8 @@
 /**
  * Owns the workload clusters of a simulation: an API server in memory for each Cluster, the way in with the contents of
- * its kubeconfig Secret, and what a stand-in k0s has to show to be let in (K0sWorld): its join token, checked against the
- * bootstrap-token Secret in `kube-system` as kube-apiserver's authenticator does. Only then a Node appears. There are no
- * Pods, no scheduler, no CNI; Nodes get Ready when their kubelet is let in and Unknown when k0s is stopped. A controller
- * without a join token (the first one) has nobody to show it to, and is let in without a Node.
+ * its kubeconfig Secret. A hosted one answers at once, one on machines while a controller of its runs. Who is let in is
+ * K0sAdmission.ts's. There are no Pods, no scheduler, no CNI.
  */
-import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Layer from "effect/Layer"
@@ -13,17 +10,14 @@ import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { parse } from "yaml"
-import { type Node, Nodes, Secrets } from "../../api/Core.ts"
-import type { JoinToken } from "../../domain/JoinToken.ts"
-import { decodeJoinToken, TOKEN_NAMESPACE, tokenSecretName } from "../../domain/JoinToken.ts"
-import { rfc3339 } from "../../domain/Rfc3339.ts"
-import type { JsonObject, KubeClientShape } from "../../kube/KubeClient.ts"
+import { ControlNodes } from "../../api/K0s.ts"
+import type { KubeClientShape } from "../../kube/KubeClient.ts"
 import { KubeError } from "../../kube/KubeError.ts"
 import { type WorkloadCluster, WorkloadClusters } from "../../kube/WorkloadClusters.ts"
 import { arrayAt, type Json, stringAt } from "../apiserver/Json.ts"
-import type { K0sStart, K0sWorld } from "../hosts/K0s.ts"
+import type { K0sWorld } from "../hosts/K0s.ts"
 import * as SimulatedApiServer from "../SimulatedApiServer.ts"
-import { type JoinUsage, judgeToken } from "./TokenJudge.ts"
+import * as K0sAdmission from "./K0sAdmission.ts"
 import type { WorkloadFront } from "./WorkloadFront.ts"
 
 /** What the kubeconfig Secret of a Cluster says; it is the Secret that lasts, so that a restart finds the same. */
@@ -38,18 +32,20 @@ export interface WorkloadAccess {
   readonly authorityKey?: string | undefined
 }
 
-/** Someone was not let in; for tests and for people who wonder. */
-export interface Refusal {
-  readonly host: string
-  readonly why: string
-}
+/** Where the control plane runs: beside the management cluster, or on the cluster's own machines. */
+export type Placement = "hosted" | "machines"
 
 export interface SimulatedWorkloads {
   /** The cluster's API server, made when it is asked for the first time. Fails when it can't be served there. */
   readonly open: (
     cluster: WorkloadCluster,
-    access: WorkloadAccess
+    access: WorkloadAccess,
+    placement?: Placement
   ) => Effect.Effect<SimulatedApiServer.SimulatedApiServerShape, KubeError>
+  /** Whether it answers. */
+  readonly isUp: (cluster: WorkloadCluster) => boolean
+  /** Its controllers, oldest first: those that stopped without leaving etcd, too. */
+  readonly members: (cluster: WorkloadCluster) => ReadonlyArray<K0sAdmission.Member>
   /** Where clusters are served that say no address of their own; undefined: nowhere, they are in memory alone. */
   readonly front: WorkloadFront | undefined
   readonly server: (cluster: WorkloadCluster) => SimulatedApiServer.SimulatedApiServerShape | undefined
@@ -58,14 +54,12 @@ export interface SimulatedWorkloads {
   readonly clusters: Layer.Layer<WorkloadClusters>
   readonly k0s: K0sWorld
   /** The last ones, oldest first. */
-  readonly refusals: () => ReadonlyArray<Refusal>
+  readonly refusals: () => ReadonlyArray<K0sAdmission.Refusal>
 }
 
-interface Workload {
-  readonly access: WorkloadAccess
+interface Workload extends K0sAdmission.Workload {
   /** Of the front: closed alone when the cluster gets another address. */
   readonly served: Scope.Closeable
-  readonly server: SimulatedApiServer.SimulatedApiServerShape
   readonly scope: Scope.Closeable
 }
 
@@ -106,111 +100,6 @@ export const accessIn = (kubeconfig: string): WorkloadAccess | undefined => {
   return { server, token, ca: Buffer.from(ca, "base64").toString("utf8") }
 }
 
-const USAGE: Readonly<Record<JoinToken["user"], JoinUsage>> = {
-  "kubelet-bootstrap": "usage-bootstrap-authentication",
-  "controller-bootstrap": "usage-controller-join"
-}
-
-const flag = (text: string, name: string): string | undefined =>
-  new RegExp(`--${name}[= ]["']?([^\\s"']+)`).exec(text)?.[1]
-
-const labelsIn = (text: string): JsonObject =>
-  Object.fromEntries(
-    (flag(text, "labels") ?? "").split(",").flatMap((pair) => {
-      const at = pair.indexOf("=")
-      return at < 1 ? [] : [[pair.slice(0, at), pair.slice(at + 1)]]
-    })
-  )
-
-const readiness = (status: "True" | "Unknown", now: string): JsonObject => ({
-  type: "Ready",
-  status,
-  reason: status === "True" ? "KubeletReady" : "NodeStatusUnknown",
-  message: status === "True" ? "a stand-in kubelet was let in" : "k0s was stopped",
-  lastHeartbeatTime: now,
-  lastTransitionTime: now
-})
-
-const PRESSURES = ["MemoryPressure", "DiskPressure", "PIDPressure"] as const
-
-const nodeStatus = (host: string, ready: "True" | "Unknown", now: string): JsonObject => ({
-  addresses: [{ type: "Hostname", address: host }],
-  conditions: [
-    ...PRESSURES.map((type) => ({ type, status: "False", reason: "Simulated", message: "", lastTransitionTime: now })),
-    readiness(ready, now)
-  ],
-  nodeInfo: { osImage: "simulated host", architecture: "amd64", operatingSystem: "linux", kubeletVersion: "simulated" }
-})
-
-/** A kubelet that comes back takes its Node over again. */
-const register = Effect.fnUntraced(function* (
-  kube: KubeClientShape,
-  start: K0sStart,
-  nowMillis: number
-): Effect.fn.Return<Node, KubeError> {
-  const name = flag(start.arguments, "hostname-override") ?? start.host
-  const now = rfc3339(nowMillis)
-  const labels: JsonObject = {
-    "kubernetes.io/hostname": name,
-    "kubernetes.io/os": "linux",
-    "kubernetes.io/arch": "amd64",
-    ...labelsIn(start.arguments)
-  }
-  const status = nodeStatus(start.host, "True", now)
-  return yield* kube.create(Nodes, { metadata: { name, labels }, spec: {}, status }).pipe(
-    Effect.catchIf(
-      (error) => error.reason === "AlreadyExists",
-      () =>
-        Effect.andThen(
-          kube.patch(Nodes, { name }, { metadata: { labels } }),
-          kube.patch(Nodes, { name }, { status }, { subresource: "status" })
-        )
-    )
-  )
-})
-
-const isNode = (start: K0sStart): boolean =>
-  start.role === "worker" || /(?:^|\s)--(?:enable-worker|single)(?:[=\s]|$)/.test(start.arguments)
-
-interface Registered {
-  readonly server: SimulatedApiServer.SimulatedApiServerShape
-  readonly node: string
-}
-
-/** Why nobody is let in with this, or the Node that there is now (undefined: a controller that is none). */
-const join = Effect.fnUntraced(function* (
-  workloads: Iterable<Workload>,
-  start: K0sStart
-): Effect.fn.Return<Registered | undefined, Refusal | KubeError> {
-  const refuse = (why: string): Effect.Effect<never, Refusal> => Effect.fail({ host: start.host, why })
-  if (start.token === undefined) {
-    return start.role === "controller" ? undefined : yield* refuse("there is no token file")
-  }
-  const decoded = decodeJoinToken(start.token.trim())
-  if (Result.isFailure(decoded)) return yield* refuse(decoded.failure.message)
-  const { ca, server, token, user } = decoded.success
-  const sameCa = [...workloads].filter(({ access }) => access.ca.trim() === ca.trim())
-  // An ingress or a controllers' port is another address of the same cluster: its CA is what tells it apart.
-  const workload = sameCa.find(({ access }) => access.server === server) ?? sameCa[0]
-  if (workload === undefined) return yield* refuse(`no cluster at ${server} has this certificate authority`)
-  const nowMillis = yield* Clock.currentTimeMillis
-  const secret = yield* workload.server.kubeClient
-    .get(Secrets, { namespace: TOKEN_NAMESPACE, name: tokenSecretName(token.id) })
-    .pipe(
-      Effect.catchIf(
-        (error) => error.reason === "NotFound",
-        () => Effect.succeed(undefined)
-      )
-    )
-  if (secret === undefined) return yield* refuse(`there is no token ${token.id}`)
-  const why = judgeToken(secret, token, USAGE[user], nowMillis)
-  if (why !== undefined) return yield* refuse(why)
-  if (!isNode(start)) return undefined
-  const kube = workload.server.client(`kubelet ${start.host}`)
-  const node = yield* register(kube, start, nowMillis)
-  return { server: workload.server, node: node.metadata.name }
-})
-
 const unreachable = (cluster: WorkloadCluster, reason: "BadRequest" | "Unavailable", message: string): KubeError =>
   new KubeError({
     reason,
@@ -238,35 +127,6 @@ const whenItAnswers = (find: () => KubeClientShape | undefined, silent: KubeErro
   }
 }
 
-const k0sWorld = (workloads: ReadonlyMap<string, Workload>, refused: (refusal: Refusal) => void): K0sWorld => {
-  const registered = new Map<string, Registered>()
-  return {
-    started: (start) =>
-      Effect.suspend(() => join(workloads.values(), start)).pipe(
-        Effect.map((found) => {
-          if (found !== undefined) registered.set(start.host, found)
-          return true
-        }),
-        Effect.catch((error) =>
-          Effect.sync(() => {
-            refused("why" in error ? error : { host: start.host, why: error.message })
-            return false
-          })
-        )
-      ),
-    stopped: Effect.fnUntraced(function* (host) {
-      const found = registered.get(host)
-      if (found === undefined) return
-      registered.delete(host)
-      const status = nodeStatus(host, "Unknown", rfc3339(yield* Clock.currentTimeMillis))
-      yield* found.server
-        .client("node-lifecycle-controller")
-        .patch(Nodes, { name: found.node }, { status }, { subresource: "status" })
-        .pipe(Effect.ignore)
-    })
-  }
-}
-
 export interface SimulatedWorkloadsOptions extends SimulatedApiServer.SimulatedApiServerOptions {
   /** Before anyone talks to a new cluster: restores what it held, and keeps what it will. */
   readonly prepare?: (
@@ -286,8 +146,8 @@ export const make = Effect.fnUntraced(function* (
 ): Effect.fn.Return<SimulatedWorkloads, never, Scope.Scope> {
   const parent = yield* Effect.scope
   const workloads = new Map<string, Workload>()
-  const refusals: Array<Refusal> = []
-  const refused = (refusal: Refusal): void => {
+  const refusals: Array<K0sAdmission.Refusal> = []
+  const refused = (refusal: K0sAdmission.Refusal): void => {
     refusals.push(refusal)
     if (refusals.length > MAX_REFUSALS) refusals.shift()
   }
@@ -308,7 +168,7 @@ export const make = Effect.fnUntraced(function* (
   })
   return {
     front,
-    open: Effect.fnUntraced(function* (cluster, access) {
+    open: Effect.fnUntraced(function* (cluster, access, placement = "hosted") {
       const key = keyOf(cluster)
       const known = workloads.get(key)
       if (known !== undefined) {
@@ -319,16 +179,23 @@ export const make = Effect.fnUntraced(function* (
       }
       const scope = yield* Scope.fork(parent)
       const server = yield* SimulatedApiServer.make(options).pipe(
+        Effect.tap((made) => made.registerKind(ControlNodes)),
         Effect.tap((made) => options.prepare?.(cluster, made) ?? Effect.void),
         Scope.provide(scope)
       )
+      const members = yield* K0sAdmission.membersOf(server)
       const served = yield* serve(cluster, access, { server, scope }).pipe(
         Effect.tapError(() => Scope.close(scope, Exit.void))
       )
-      workloads.set(key, { access, server, scope, served })
+      workloads.set(key, { access, server, scope, served, placement, members })
       return server
     }),
     server: (cluster) => workloads.get(keyOf(cluster))?.server,
+    isUp: (cluster) => {
+      const known = workloads.get(keyOf(cluster))
+      return known !== undefined && K0sAdmission.isUp(known)
+    },
+    members: (cluster) => [...(workloads.get(keyOf(cluster))?.members.values() ?? [])],
     close: (cluster) =>
       Effect.suspend(() => {
         const known = workloads.get(keyOf(cluster))
@@ -338,17 +205,20 @@ export const make = Effect.fnUntraced(function* (
     clusters:
       front !== undefined
         ? WorkloadClusters.layer
-        : WorkloadClusters.layerOf((cluster, kubeconfig) =>
-            Effect.suspend(() => {
-              const access = accessIn(kubeconfig)
-              if (access === undefined)
-                return Effect.fail(unreachable(cluster, "BadRequest", "this is no kubeconfig of a simulated cluster"))
-              const find = () => [...workloads.values()].find((one) => one.access.token === access.token)
-              const silent = unreachable(cluster, "Unavailable", `no simulated cluster answers at ${access.server}`)
-              return Effect.succeed(whenItAnswers(() => find()?.server.client(`admin of ${keyOf(cluster)}`), silent))
-            })
+        : WorkloadClusters.layerOf(
+            (cluster, kubeconfig) =>
+              Effect.suspend(() => {
+                const access = accessIn(kubeconfig)
+                if (access === undefined)
+                  return Effect.fail(unreachable(cluster, "BadRequest", "this is no kubeconfig of a simulated cluster"))
+                const find = () =>
+                  [...workloads.values()].find((one) => one.access.token === access.token && K0sAdmission.isUp(one))
+                const silent = unreachable(cluster, "Unavailable", `no simulated cluster answers at ${access.server}`)
+                return Effect.succeed(whenItAnswers(() => find()?.server.client(`admin of ${keyOf(cluster)}`), silent))
+              }),
+            (url, ca) => Effect.sync(() => K0sAdmission.answers(workloads.values(), url, ca))
           ),
-    k0s: k0sWorld(workloads, refused),
+    k0s: K0sAdmission.make(workloads, refused),
     refusals: () => [...refusals]
   }
 })

@@ -94,7 +94,7 @@ export interface Demo extends Stage {
 
 const waiting = (now: Picture): ReadonlyArray<string> =>
   now.machines
-    .filter((machine) => !machine.notYet && !(machine.infraReady && machine.running))
+    .filter((machine) => !(machine.infraReady && machine.running))
     .map(
       ({ message, name, namespace, phase, reason, state }) =>
         `${namespace}/${name} is ${phase}${state === "" ? "" : ` (${state})`}${reason === "" ? "" : `: ${reason}`}${message === "" ? "" : ` ${message}`}`
@@ -151,7 +151,7 @@ export const start = Effect.fnUntraced(function* <E>(options: DemoOptions<E>): E
     yield* applyExamples(stage, options.machines)
     yield* keep?.applied ?? Effect.void
   })
-  let peak = { machines: 0, ready: 0, running: 0, notYet: 0 }
+  let peak = { machines: 0, ready: 0, running: 0 }
   let seconds = 0
   let deleted = 0
   let wasRemoved = false

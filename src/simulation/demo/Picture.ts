@@ -2,6 +2,7 @@
  * Owns the picture of a demo at a moment: pools, machines with state and step, and the totals, read straight from the
  * store of the management cluster. Does not own how it is shown (cli/demo), nor when.
  */
+import { JOINED_ANNOTATION } from "../../api/Names.ts"
 import type { Json, JsonObject } from "../../kube/KubeClient.ts"
 import type { ApiStore } from "../apiserver/ApiStore.ts"
 import { arrayAt, jsonAt, objectAt, type StoredObject, stringAt } from "../apiserver/Json.ts"
@@ -21,11 +22,11 @@ export interface MachinePicture {
   readonly progress: number
   readonly infraReady: boolean
   readonly running: boolean
+  /** A controller that is no Node, and never will be: Cluster API calls it Provisioned, its cluster knows it. */
+  readonly isController: boolean
   /** Why it isn't ready, in its own words. */
   readonly reason: string
   readonly message: string
-  /** A kind of bootstrap that Machinist does not make yet: nobody waits for it. */
-  readonly notYet: boolean
 }
 
 export interface PoolPicture {
@@ -47,8 +48,6 @@ const CLUSTER_GROUP = "cluster.x-k8s.io"
 const INFRASTRUCTURE_GROUP = "infrastructure.cluster.x-k8s.io"
 const BOOTSTRAP_GROUP = "bootstrap.cluster.x-k8s.io"
 const CONTROL_PLANE_GROUP = "controlplane.cluster.x-k8s.io"
-/** Reason of a bootstrap config that the provider refuses for now. */
-const NOT_YET = "NotSupportedYet"
 
 const listOf = (store: ApiStore, group: string, kind: string): ReadonlyArray<StoredObject> => {
   const type = store.registry.byKind(group, kind)
@@ -80,10 +79,11 @@ const machinePicture = (store: ApiStore, machine: StoredObject): MachinePicture 
   const config = referred(store, machine, "bootstrap", "configRef")
   const phase = stringAt(machine, "status", "phase") ?? "Pending"
   const infraReady = jsonAt(infra, ["status", "ready"]) === true
-  const running = phase === "Running"
+  const isController = phase === "Provisioned" && config?.metadata.annotations?.[JOINED_ANNOTATION] !== undefined
+  const running = phase === "Running" || isController
   const configReason = readyCondition(config)
-  const notYet = stringAt(configReason, "reason") === NOT_YET
-  const why = notYet ? configReason : readyCondition(infra)
+  // Without its data nobody can go on.
+  const why = stringAt(configReason, "status") === "False" ? configReason : readyCondition(infra)
   const step = numberAt(infra, "status", "bootstrap", "step")
   const steps = numberAt(infra, "status", "bootstrap", "of")
   const isReady = stringAt(why, "status") === "True"
@@ -98,9 +98,9 @@ const machinePicture = (store: ApiStore, machine: StoredObject): MachinePicture 
     progress: running ? 1 : infraReady ? 0.95 : steps === 0 ? 0 : (0.9 * Math.max(0, step - 1)) / steps,
     infraReady,
     running,
+    isController,
     reason: isReady ? "" : (stringAt(why, "reason") ?? ""),
-    message: isReady ? "" : (stringAt(why, "message") ?? ""),
-    notYet
+    message: isReady ? "" : (stringAt(why, "message") ?? "")
   }
 }
 
@@ -150,18 +150,13 @@ export interface Totals {
   readonly machines: number
   readonly ready: number
   readonly running: number
-  readonly notYet: number
 }
 
-export const totals = (all: Picture): Totals => {
-  const wanted = all.machines.filter((machine) => !machine.notYet)
-  return {
-    machines: wanted.length + all.awaited,
-    ready: wanted.filter((machine) => machine.infraReady).length,
-    running: wanted.filter((machine) => machine.infraReady && machine.running).length,
-    notYet: all.machines.length - wanted.length
-  }
-}
+export const totals = ({ awaited, machines }: Picture): Totals => ({
+  machines: machines.length + awaited,
+  ready: machines.filter((machine) => machine.infraReady).length,
+  running: machines.filter((machine) => machine.infraReady && machine.running).length
+})
 
 /** Kinds whose objects a deletion must make disappear. */
 const TIDIED: ReadonlyArray<readonly [group: string, kind: string]> = [

@@ -23,6 +23,8 @@ export interface K0sStart {
   readonly role: "worker" | "controller"
   /** The token file's text as it is at this moment; undefined when there is none. */
   readonly token: string | undefined
+  /** The certificate authority in its data directory (PEM): what the first controller is told its cluster by. */
+  readonly authority: string | undefined
   /** Everything that stood after `k0s install`, unquoted. */
   readonly arguments: string
   readonly claim: string
@@ -32,9 +34,15 @@ export interface K0sWorld {
   /** True: let in (for a worker: a Node exists now). Asked again after a while when false. */
   readonly started: (start: K0sStart) => Effect.Effect<boolean>
   readonly stopped: (host: string) => Effect.Effect<void>
+  /** `k0s etcd leave`; false: it is no member of any. */
+  readonly left: (host: string) => Effect.Effect<boolean>
 }
 
-export const openWorld: K0sWorld = { started: () => Effect.succeed(true), stopped: () => Effect.void }
+export const openWorld: K0sWorld = {
+  started: () => Effect.succeed(true),
+  stopped: () => Effect.void,
+  left: () => Effect.succeed(true)
+}
 
 export interface K0s {
   /** `k0s <arguments>` on behalf of a claim; the exit code. */
@@ -68,7 +76,8 @@ export const makeK0s = (kernel: Kernel, world: K0sWorld): K0s => {
       const token = tokenFile === undefined ? undefined : disk.readText(tokenFile)
       // k0s keeps what it got the first time: a service that restarts after a reboot needs no token.
       if (disk.exists(ADMITTED)) return true
-      return yield* world.started({ host: kernel.name, role, token, arguments: args, claim })
+      const authority = disk.readText(`${K0S_DATA}/pki/ca.crt`)
+      return yield* world.started({ host: kernel.name, role, token, authority, arguments: args, claim })
     })
     return Effect.gen(function* () {
       while (!(yield* once)) yield* Effect.sleep(RETRY)
@@ -126,7 +135,9 @@ export const makeK0s = (kernel: Kernel, world: K0sWorld): K0s => {
         for (const path of [K0S_DATA, "/run/k0s", ...ROLES.map((one) => serviceFile(kernel, one))]) disk.remove(path)
         return 0
       case "etcd":
-        return 0
+        if (running() && (yield* world.left(kernel.name))) return 0
+        stderr("Error: can't connect to the etcd: this host is no member\n")
+        return 1
       default:
         stderr(`Error: unknown command ${verb}\n`)
         return 1

@@ -164,7 +164,10 @@ const NAMED: Readonly<
   "link kubeconfig": () => Effect.succeed(0),
   "mark success": (context) =>
     Effect.as(context.kernel.disk.write(SENTINEL, "success\n", { via: "step", claim: context.claim }), 0),
-  "leave etcd": () => Effect.succeed(0),
+  "leave etcd": (context) =>
+    SERVICES.some((path) => path.includes("k0scontroller") && context.kernel.disk.exists(path))
+      ? context.k0s(["etcd", "leave"])
+      : Effect.succeed(0),
   "stop k0s": (context) => context.k0s(["stop"]),
   "reset k0s": reset
 }

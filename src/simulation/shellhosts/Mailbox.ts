@@ -21,20 +21,23 @@ const unquoted = (text: string): string => text.replaceAll(/'([^']*)'/g, "$1")
 
 const answer = Effect.fnUntraced(function* (directory: string, file: string, k0s: K0sWorld) {
   const path = join(directory, file)
-  const [what = "", role = "", args = "", ...token] = readFileSync(path, "utf8").split("\n")
+  const [what = "", role = "", args = "", authority = "", ...token] = readFileSync(path, "utf8").split("\n")
   rmSync(path, { force: true })
   const host = hostOf(file)
   const text = token.join("\n").trim()
   const isIn =
     what === "stopped"
       ? yield* Effect.as(k0s.stopped(host), true)
-      : yield* k0s.started({
-          host,
-          role: role === "controller" ? "controller" : "worker",
-          token: text === "" ? undefined : text,
-          arguments: unquoted(args),
-          claim: ""
-        })
+      : what === "left"
+        ? yield* k0s.left(host)
+        : yield* k0s.started({
+            host,
+            role: role === "controller" ? "controller" : "worker",
+            token: text === "" ? undefined : text,
+            authority: authority === "" ? undefined : Buffer.from(authority, "base64").toString("utf8"),
+            arguments: unquoted(args),
+            claim: ""
+          })
   const reply = `${path.slice(0, -QUESTION.length)}.answer`
   writeFileSync(`${reply}.new`, isIn ? "yes\n" : "no\n")
   renameSync(`${reply}.new`, reply)

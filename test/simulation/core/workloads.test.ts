@@ -6,6 +6,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { TestClock } from "effect/testing"
 import { type Node, Nodes, Secrets } from "../../../src/api/Core.ts"
+import { ControlNodes } from "../../../src/api/K0s.ts"
 import {
   type BootstrapToken,
   controllerTokenSecret,
@@ -32,6 +33,7 @@ const start = (more: Partial<K0sStart> = {}): K0sStart => ({
   host: "h1",
   role: "worker",
   token: joinToken(),
+  authority: undefined,
   arguments:
     "worker --token-file /etc/k0s.token --labels=k0smotron.io/machine-name=m1,rack=r7 --kubelet-extra-args=--hostname-override=m1",
   claim: "c1",
@@ -132,28 +134,62 @@ describe("who is let in", () => {
     })
   )
 
+  it.effect("a controller with its own kind of token; it is no Node unless it asks", () =>
+    Effect.gen(function* () {
+      const { kube, nodes, workloads } = yield* world
+      const token = { id: "ctrl00", secret: "0123456789abcdef" }
+      const { data, metadata, type } = controllerTokenSecret(token, HOUR_MILLIS, "default/c1")
+      yield* kube.create(Secrets, { metadata, type, data })
+      const controller = start({
+        host: "c1",
+        role: "controller",
+        token: joinToken({ user: "controller-bootstrap", token, server: "https://127.0.0.1:9443" }),
+        arguments: "controller --env AUTOPILOT_HOSTNAME=machine-1 --config /etc/k0s.yaml"
+      })
+      assert.isTrue(yield* workloads.k0s.started(controller))
+      assert.deepStrictEqual(yield* nodes, [])
+      assert.deepStrictEqual(workloads.members(CLUSTER), [{ name: "machine-1", host: "c1", running: true }])
+      assert.isTrue(yield* workloads.k0s.started({ ...controller, arguments: "controller --enable-worker" }))
+      assert.deepStrictEqual(
+        (yield* nodes).map((node) => node.metadata.name),
+        ["c1"]
+      )
+    })
+  )
+
   it.effect(
-    "a controller with its own kind of token, and the first one without; neither is a Node unless it asks",
+    "a cluster on machines: answers while a controller runs, has one etcd, and remembers who did not leave",
     () =>
       Effect.gen(function* () {
-        const { kube, nodes, workloads } = yield* world
-        const token = { id: "ctrl00", secret: "0123456789abcdef" }
-        const { data, metadata, type } = controllerTokenSecret(token, HOUR_MILLIS, "default/c1")
-        yield* kube.create(Secrets, { metadata, type, data })
-        const controller = start({
-          host: "c1",
-          role: "controller",
-          token: joinToken({ user: "controller-bootstrap", token, server: "https://127.0.0.1:9443" }),
-          arguments: "controller --config /etc/k0s.yaml"
-        })
-        assert.isTrue(yield* workloads.k0s.started(controller))
-        assert.isTrue(yield* workloads.k0s.started({ ...controller, token: undefined }))
-        assert.deepStrictEqual(yield* nodes, [])
-        assert.isTrue(yield* workloads.k0s.started({ ...controller, arguments: "controller --enable-worker" }))
-        assert.deepStrictEqual(
-          (yield* nodes).map((node) => node.metadata.name),
-          ["c1"]
+        const workloads = yield* SimulatedWorkloads.make()
+        const server = yield* workloads.open(CLUSTER, ACCESS, "machines")
+        const controlNodes = Effect.map(server.kubeClient.list(ControlNodes), ({ items }) =>
+          items.map(({ metadata }) => metadata.name)
         )
+        const first = (host: string, authority?: string) =>
+          start({
+            host,
+            role: "controller",
+            token: undefined,
+            authority: authority ?? ACCESS.ca,
+            arguments: `controller --env AUTOPILOT_HOSTNAME=${host}`
+          })
+        assert.isFalse(workloads.isUp(CLUSTER))
+        assert.isFalse(yield* workloads.k0s.started(first("a", "another authority")))
+        assert.isFalse(yield* workloads.k0s.started({ ...first("a"), authority: undefined }))
+        assert.isTrue(yield* workloads.k0s.started(first("a")))
+        assert.isTrue(workloads.isUp(CLUSTER))
+        assert.deepStrictEqual(yield* controlNodes, ["a"])
+        assert.isFalse(yield* workloads.k0s.started(first("b")))
+        assert.match(workloads.refusals().at(-1)?.why ?? "", /second etcd beside that of a/)
+        yield* workloads.k0s.stopped("a")
+        assert.isFalse(workloads.isUp(CLUSTER))
+        assert.deepStrictEqual(workloads.members(CLUSTER), [{ name: "a", host: "a", running: false }])
+        assert.isTrue(yield* workloads.k0s.started(first("a")))
+        assert.isTrue(yield* workloads.k0s.left("a"))
+        assert.isFalse(yield* workloads.k0s.left("a"))
+        assert.deepStrictEqual(workloads.members(CLUSTER), [])
+        assert.deepStrictEqual(yield* controlNodes, [])
       })
   )
 

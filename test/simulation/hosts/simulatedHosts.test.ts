@@ -157,7 +157,8 @@ describe("k0s", () => {
       k0s: {
         // The first answer is no: k0s asks again.
         started: (start) => Effect.sync(() => starts.push(start) > 1),
-        stopped: () => Effect.void
+        stopped: () => Effect.void,
+        left: () => Effect.succeed(true)
       }
     })
     const payload = Result.getOrThrow(parseCloudConfig(renderCloudConfig(boot)))
@@ -195,7 +196,7 @@ describe("k0s", () => {
       const hosts = yield* makeSimulatedHosts()
       yield* hosts.add({
         address: ADDRESS,
-        k0s: { started: () => Effect.succeed(false), stopped: () => Effect.void }
+        k0s: { started: () => Effect.succeed(false), stopped: () => Effect.void, left: () => Effect.succeed(true) }
       })
       const run = runOf(boot.steps, { files: boot.files, stepTimeoutSeconds: 3600 })
       const call = yield* Effect.forkChild(speak(hosts.client, targetOf(ADDRESS), run))

@@ -13,7 +13,7 @@ import type { WorkloadCluster } from "../../../kube/WorkloadClusters.ts"
 import { arrayAt, type Json, stringAt } from "../../apiserver/Json.ts"
 import { STAND_IN_ANNOTATION } from "../Names.ts"
 import type { Raw } from "../Raw.ts"
-import type { WorkloadAccess } from "../SimulatedWorkloads.ts"
+import type { Placement, WorkloadAccess } from "../SimulatedWorkloads.ts"
 import { nonEmpty } from "../View.ts"
 import type { Endpoint } from "../WorkloadFront.ts"
 import type { Surroundings } from "./Surroundings.ts"
@@ -128,9 +128,10 @@ export const available = (own: OwnControlPlane | undefined): ReadonlyArray<Condi
 export const refusalOf = (
   around: Surroundings,
   cluster: WorkloadCluster,
-  access: WorkloadAccess
+  access: WorkloadAccess,
+  placement: Placement = "hosted"
 ): Effect.Effect<string | undefined> =>
-  around.workloads.open(cluster, access).pipe(
+  around.workloads.open(cluster, access, placement).pipe(
     Effect.as(undefined),
     Effect.catch(({ message }) => Effect.succeed(message))
   )

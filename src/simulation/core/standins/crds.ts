@@ -117,6 +117,12 @@ export const standInCrds: ReadonlyArray<JsonObject> = [
     "k0scp",
     "K0sControlPlane is a k0s control plane that runs on Machines. Here a stand-in fills it.",
     {
+      updateStrategy: {
+        type: "string",
+        enum: ["InPlace", "Recreate"],
+        default: "InPlace",
+        description: "Recreate: a change of version or template replaces the Machines, one at a time."
+      },
       k0sConfigSpec: open("Of the K0sControllerConfigs."),
       machineTemplate: open("What the Machines look like.", {
         infrastructureRef: reference("The infrastructure template.")

@@ -357,8 +357,10 @@ describe("stand-ins", () => {
       )
       yield* kube.patch(Clusters, at("one"), { spec: { controlPlaneEndpoint: { host: "127.0.0.1", port: 6443 } } })
       yield* eventually(
-        "initialized",
-        Effect.map(kube.get(planes, at("one")), (one) => one.status?.["initialized"] === true)
+        "it waits for a controller now",
+        Effect.map(kube.get(planes, at("one")), (one) =>
+          JSON.stringify(one.status ?? {}).includes("WaitingForController")
+        )
       )
     }).pipe(Effect.provide(seededSecureRandom))
   )

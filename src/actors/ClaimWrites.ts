@@ -16,6 +16,7 @@ import { setCondition } from "../domain/Conditions.ts"
 import type { Leaving } from "../domain/Machine.ts"
 import type { JsonObject, KubeClientShape, ObjectRef } from "../kube/KubeClient.ts"
 import { absent, KubeError } from "../kube/KubeError.ts"
+import { pinsOn } from "./HostPins.ts"
 import { annotation, claimOf, REACHABLE, runOf, withFinalizer, withoutFinalizer } from "./Objects.ts"
 import { labelOwner, population, unpopulated } from "./Population.ts"
 
@@ -99,6 +100,9 @@ const readThenWrite = <A, B, E>(
     )
   return Effect.uninterruptible(attempt(first, CONFLICT_RETRIES))
 }
+
+/** Annotations that pin a host's key. */
+type Pinned = { readonly [name: string]: string }
 
 export const make = (kube: KubeClientShape) => {
   const machineRef = (claimant: Claimant): ObjectRef => ({ namespace: claimant.namespace, name: claimant.name })
@@ -246,7 +250,7 @@ export const make = (kube: KubeClientShape) => {
   // ------------------------------------------------------------------------------------------------ release
 
   /** Clears status, then the annotation: a host whose status still says reserved is not yet free. */
-  const freeHost = (claimant: Claimant, claim: Claim, status: JsonObject) =>
+  const freeHost = (claimant: Claimant, claim: Claim, status: JsonObject, pins: Pinned = {}) =>
     readThenWrite(absent(kube.get(PooledRemoteMachines, hostRef(claimant, claim))), undefined, (host) =>
       Effect.gen(function* () {
         if (host === undefined || claimOf(host)?.id !== claim.id) return host
@@ -266,7 +270,7 @@ export const make = (kube: KubeClientShape) => {
           hostRef(claimant, claim),
           {
             metadata: {
-              annotations: { [Names.CLAIM_ANNOTATION]: null, [Names.RELEASE_ANNOTATION]: null },
+              annotations: { [Names.CLAIM_ANNOTATION]: null, [Names.RELEASE_ANNOTATION]: null, ...pins },
               finalizers: withoutFinalizer(fresh, Names.REMOTE_MACHINE_FINALIZER)
             }
           },
@@ -298,7 +302,9 @@ export const make = (kube: KubeClientShape) => {
     known: Claim | undefined,
     { leaving, fence }: Release
   ) {
-    yield* untouched(claimant, fence)
+    const before = yield* untouched(claimant, fence)
+    // What was learnt of the host's key goes with the host: its next tenant must not trust whoever answers.
+    const pins = before?.metadata.uid === claimant.uid ? pinsOn(before) : {}
     const machine =
       leaving === "suspect" ? yield* unpopulate(claimant, known, fence) : yield* absent(readMachine(claimant))
     const written = machine?.metadata.uid === claimant.uid ? claimOf(machine) : undefined
@@ -309,7 +315,7 @@ export const make = (kube: KubeClientShape) => {
     const host =
       claim === undefined || claim.host === ""
         ? undefined
-        : yield* freeHost(claimant, claim, leaving === "suspect" ? yield* unreachable(claimant, claim) : {})
+        : yield* freeHost(claimant, claim, leaving === "suspect" ? yield* unreachable(claimant, claim) : {}, pins)
     return { host, machine: yield* letGo(claimant, claim, leaving) }
   })
 
@@ -330,7 +336,7 @@ export const make = (kube: KubeClientShape) => {
     Effect.flatMap(absent(readMachine(claimant)), (machine) =>
       machine?.metadata.uid === claimant.uid && isTouchedSince(machine, fence)
         ? Effect.fail(overtaken(claimant))
-        : Effect.void
+        : Effect.succeed(machine)
     )
 
   const unreachable = Effect.fnUntraced(function* (claimant: Claimant, claim: Claim) {
@@ -350,6 +356,8 @@ export const make = (kube: KubeClientShape) => {
   /** The host keeps the claim, marked: held, given to nobody, until a person frees it. */
   const quarantine = Effect.fnUntraced(function* (claimant: Claimant, claim: Claim, reason: string) {
     if (claim.host === "") return { host: undefined, machine: yield* letGo(claimant, claim, "deleted") }
+    const leaving = yield* absent(readMachine(claimant))
+    const pins = leaving?.metadata.uid === claimant.uid ? pinsOn(leaving) : {}
     const host = yield* readThenWrite(
       absent(kube.get(PooledRemoteMachines, hostRef(claimant, claim))),
       undefined,
@@ -361,7 +369,7 @@ export const make = (kube: KubeClientShape) => {
               hostRef(claimant, claim),
               {
                 metadata: {
-                  annotations: { [Names.CLAIM_ANNOTATION]: encodeClaim({ ...claim, quarantined: reason }) },
+                  annotations: { [Names.CLAIM_ANNOTATION]: encodeClaim({ ...claim, quarantined: reason }), ...pins },
                   finalizers: withoutFinalizer(host, Names.REMOTE_MACHINE_FINALIZER)
                 }
               },

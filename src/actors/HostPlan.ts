@@ -21,7 +21,9 @@ import { redactor } from "../domain/Redaction.ts"
 import type { CleanRequest, HostAccess, HostReport, RunRequest } from "../hosts/HostRuns.ts"
 import type { Tenant } from "../hosts/Protocol.ts"
 import type { KubeClientShape } from "../kube/KubeClient.ts"
-import { firstUse } from "../ssh/HostKeys.ts"
+import type { HostKeyTrust } from "../ssh/HostKeys.ts"
+import type { SshLogin } from "../ssh/SshClient.ts"
+import { hostTrust, jumpHostTrust, type KeySecret } from "./HostPins.ts"
 import { inputFailure, readFailure } from "./MachineFailures.ts"
 import type { Surroundings } from "./MachineInputs.ts"
 import { keyOf } from "./Objects.ts"
@@ -56,7 +58,61 @@ export const tenant = (machine: RemoteMachine, claim: Claim, fence: number, arou
   fence
 })
 
-/** Where and as whom; the key is read each time, so that a changed Secret is used at once. */
+interface Key extends KeySecret {
+  readonly privateKey: Redacted.Redacted<string>
+  readonly passphrase?: Redacted.Redacted<string>
+}
+
+const readKey = Effect.fnUntraced(function* (
+  kube: KubeClientShape,
+  namespace: string,
+  name: string
+): Effect.fn.Return<Key, Failure> {
+  const secret = yield* kube
+    .get(Secrets, { namespace, name })
+    .pipe(Effect.mapError((error) => readFailure("SSH Key Secret", error)))
+  const key = secretText(secret, Names.SECRET_VALUE_KEY)
+  if (key === undefined || key.trim() === "")
+    return yield* Effect.fail(
+      inputFailure(
+        "SSHKeySecretInvalid",
+        `Secret ${namespace}/${name} has no key "${Names.SECRET_VALUE_KEY}" with an SSH private key in it.`
+      )
+    )
+  const passphrase = secretText(secret, Names.SECRET_PASSPHRASE_KEY)?.replace(/\r?\n$/, "")
+  return {
+    name: `${namespace}/${name}`,
+    knownHosts: secretText(secret, Names.SECRET_KNOWN_HOSTS_KEY),
+    privateKey: Redacted.make(key),
+    ...(passphrase === undefined || passphrase === "" ? {} : { passphrase: Redacted.make(passphrase) })
+  }
+})
+
+const login = ({ privateKey, passphrase }: Key, hostKeys: HostKeyTrust) => ({
+  privateKey,
+  ...(passphrase === undefined ? {} : { passphrase }),
+  hostKeys
+})
+
+/** The chain of jump hosts, each with the key of its own Secret or, without one, the host's. */
+const jumpHosts = Effect.fnUntraced(function* (kube: KubeClientShape, machine: RemoteMachine, own: Key) {
+  const namespace = machine.metadata.namespace ?? ""
+  const chain: Array<SshLogin> = []
+  for (const jump of machine.spec.jumpHosts ?? []) {
+    const name = jump.sshKeyRef?.name ?? ""
+    const key = name === "" ? own : yield* readKey(kube, namespace, name)
+    const trust = yield* Effect.fromResult(jumpHostTrust(machine, jump, key))
+    chain.push({
+      address: jump.address,
+      port: jump.port ?? HOST_DEFAULTS.port,
+      user: jump.user ?? HOST_DEFAULTS.user,
+      ...login(key, trust)
+    })
+  }
+  return chain
+})
+
+/** Where and as whom; the keys are read each time, so that a changed Secret is used at once. */
 export const access = Effect.fnUntraced(function* (
   kube: KubeClientShape,
   machine: RemoteMachine
@@ -70,31 +126,25 @@ export const access = Effect.fnUntraced(function* (
     return yield* Effect.fail(
       inputFailure("SSHKeyRefMissing", `${at} has no spec.sshKeyRef.name: name the Secret that holds the private key.`)
     )
-  const namespace = machine.metadata.namespace ?? ""
-  const secret = yield* kube
-    .get(Secrets, { namespace, name })
-    .pipe(Effect.mapError((error) => readFailure("SSH Key Secret", error)))
-  const key = secretText(secret, Names.SECRET_VALUE_KEY)
-  if (key === undefined || key.trim() === "")
-    return yield* Effect.fail(
-      inputFailure(
-        "SSHKeySecretInvalid",
-        `Secret ${namespace}/${name} has no key "${Names.SECRET_VALUE_KEY}" with an SSH private key in it.`
-      )
-    )
-  const passphrase = secretText(secret, "passphrase")
+  const key = yield* readKey(kube, machine.metadata.namespace ?? "", name)
+  const chain = yield* jumpHosts(kube, machine, key)
   return {
     target: {
       address,
       port: port ?? HOST_DEFAULTS.port,
       user: user ?? HOST_DEFAULTS.user,
-      privateKey: Redacted.make(key),
-      hostKeys: firstUse,
-      ...(passphrase === undefined ? {} : { passphrase: Redacted.make(passphrase) })
+      ...login(key, yield* Effect.fromResult(hostTrust(machine, key))),
+      ...(chain.length === 0 ? {} : { jumpHosts: chain })
     },
     useSudo: useSudo ?? HOST_DEFAULTS.useSudo
   }
 })
+
+/** Every Secret that connecting needs. */
+export const keySecrets = ({ spec }: RemoteMachine): ReadonlyArray<string> =>
+  [
+    ...new Set([spec.sshKeyRef?.name ?? "", ...(spec.jumpHosts ?? []).map((jump) => jump.sshKeyRef?.name ?? "")])
+  ].filter((name) => name !== "")
 
 const invalid = (at: string, why: string): Failure =>
   inputFailure("BootstrapDataInvalid", `Bootstrap data in Secret ${at} can't be run: ${why}`)
@@ -166,8 +216,12 @@ export const bootstrap = Effect.fnUntraced(function* (
 export const redaction = (data: Bootstrap | undefined, access: HostAccess | undefined): ((text: string) => string) =>
   redactor([
     ...(data === undefined ? [] : payloadSecrets(data.payload)),
-    ...(access === undefined ? [] : [Redacted.value(access.target.privateKey)]),
-    ...(access?.target.passphrase === undefined ? [] : [Redacted.value(access.target.passphrase)])
+    ...(access === undefined ? [] : [access.target, ...(access.target.jumpHosts ?? [])]).flatMap(
+      ({ passphrase, privateKey }) => [
+        Redacted.value(privateKey),
+        ...(passphrase === undefined ? [] : [Redacted.value(passphrase)])
+      ]
+    )
   ])
 
 /** What cleaning will need one day, taken down before anything is changed. */

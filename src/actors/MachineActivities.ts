@@ -15,15 +15,17 @@ import { backoffMillis, CLEAN_BACKOFF, CONNECT_BACKOFF, STEP_BACKOFF } from "../
 import type { RunRecord } from "../domain/Claim.ts"
 import { Activity, Event, type Failure } from "../domain/Machine.ts"
 import type { HostError } from "../hosts/HostError.ts"
-import type { HostRunsShape } from "../hosts/HostRuns.ts"
+import type { HostAccess, HostRunsShape } from "../hosts/HostRuns.ts"
+import type { Tenant } from "../hosts/Protocol.ts"
 import type { KubeClientShape } from "../kube/KubeClient.ts"
 import { KubeError } from "../kube/KubeError.ts"
+import { isUnpinned, pinsOf } from "./HostPins.ts"
 import * as HostPlan from "./HostPlan.ts"
 import { hostFailure, inputFailure } from "./MachineFailures.ts"
 import type { Surroundings } from "./MachineInputs.ts"
 import { ObjectChanged } from "./ObjectRecorder.ts"
 import { annotation, keyOf, runOf } from "./Objects.ts"
-import { changeOf } from "./ObjectWatch.ts"
+import { changed, changeOf } from "./ObjectWatch.ts"
 import type { PoolAllocatorShape } from "./PoolAllocator.ts"
 
 /** What someone may have mended where no watch shows it (on the host) is looked at again after this long, milliseconds. */
@@ -93,9 +95,26 @@ export const make = (services: Services) => {
       const data = early ?? (yield* HostPlan.bootstrap(source, machine, claim, HostPlan.factsOf(report)))
       if (data === undefined) return yield* Effect.die("facts were given")
       const run = HostPlan.runRecord(surroundings, data, Math.max(fence, tenancy?.fence ?? 0) + 1)
-      yield* post(Event.Inspected({ attempt, run }))
+      const pins = pinsOf(machine, access.target, report)
+      yield* post(Event.Inspected({ attempt, run, ...(pins === undefined ? {} : { pins }) }))
     })
     return Effect.catch(work, (failure) => post(Event.Failed({ attempt, failure })))
+  }
+
+  /**
+   * A host that was in use before anyone pinned its key (a machine taken over, or a pin that a person took away) is only
+   * looked at: once the pin is written, the activity begins anew. Nothing secret is said to whoever answers till then.
+   */
+  const pinned = <E>(
+    work: { readonly access: HostAccess; readonly who: Tenant; readonly attempt: number; readonly post: Post },
+    act: Effect.Effect<void, E>
+  ): Effect.Effect<void, E | HostError> => {
+    const { access, who, attempt, post } = work
+    if (!isUnpinned(access.target)) return act
+    return Effect.flatMap(hosts.inspect(access, who), (report) => {
+      const pins = pinsOf(current(), access.target, report)
+      return pins === undefined ? act : post(Event.HostKeysSeen({ attempt, pins }))
+    })
   }
 
   /** One exec: starts the run, or re-attaches to it, and follows it to its end. */
@@ -115,7 +134,7 @@ export const make = (services: Services) => {
       const who = HostPlan.tenant(machine, activity.claim, activity.run.fence, surroundings)
       const request = HostPlan.runRequest(machine, who, data, stepAttempt)
       const of = request.steps.length
-      yield* hosts.run(access, request).pipe(
+      const act = hosts.run(access, request).pipe(
         Stream.runForEach(
           Effect.fnUntraced(function* (event) {
             if (event._tag !== "StepStarted") return
@@ -124,8 +143,10 @@ export const make = (services: Services) => {
             yield* post(Event.Progressed({ attempt, progress: { step: event.step + 1, of, name, startedAt } }))
           })
         ),
-        Effect.andThen(post(Event.Provisioned({ attempt, last: { of, name: request.steps[of - 1]?.name ?? "" } }))),
-        Effect.catch((error) => runError(error, attempt, post, HostPlan.redaction(data, access)))
+        Effect.andThen(post(Event.Provisioned({ attempt, last: { of, name: request.steps[of - 1]?.name ?? "" } })))
+      )
+      yield* Effect.catch(pinned({ access, who, attempt, post }, act), (error) =>
+        runError(error, attempt, post, HostPlan.redaction(data, access))
       )
     }).pipe(Effect.catch((error) => (error instanceof ObjectChanged ? Effect.fail(error) : failed(error))))
   }
@@ -154,28 +175,26 @@ export const make = (services: Services) => {
   const clean = (activity: Extract<Activity, { _tag: "Clean" }>, post: Post): Acting => {
     const { claim, attempt, tries, wait, next } = activity
     return Effect.gen(function* () {
-      yield* pause(CLEAN_BACKOFF, wait)
+      if (wait > 0) yield* Effect.raceFirst(pause(CLEAN_BACKOFF, wait), keysChange)
       const machine = current()
       if (HostPlan.isUncleanable(machine, activity.run))
         return yield* post(Event.Uncleanable({ attempt, failure: uncleanable(machine, activity.run) }))
       const access = yield* HostPlan.access(kube, machine)
       const who = HostPlan.tenant(machine, claim, activity.run.fence, yield* around())
-      yield* hosts
-        .clean(access, HostPlan.cleanRequest(machine, who, activity.run, tries, next === "rerun" && mayAdopt(machine)))
-        .pipe(
-          Stream.runDrain,
-          Effect.andThen(post(Event.Cleaned({ attempt }))),
-          Effect.catch((error) => {
-            // Crash-point table, row "cleared, before finalizer". The host's own record is the last authority, not the
-            // PooledRemoteMachine's: another tenant could only come once ours was gone.
-            if (error.reason === "Released" || (error.reason === "ForeignTenant" && next === "release"))
-              return post(Event.Cleaned({ attempt }))
-            if (error.reason === "StaleFence") return Effect.fail(new ObjectChanged({ object: keyOf(machine) }))
-            return post(
-              Event.Failed({ attempt, failure: hostFailure(error, machine, HostPlan.redaction(undefined, access)) })
-            )
-          })
-        )
+      const request = HostPlan.cleanRequest(machine, who, activity.run, tries, next === "rerun" && mayAdopt(machine))
+      const act = Effect.andThen(Stream.runDrain(hosts.clean(access, request)), post(Event.Cleaned({ attempt })))
+      yield* pinned({ access, who, attempt, post }, act).pipe(
+        Effect.catch((error) => {
+          // Crash-point table, row "cleared, before finalizer". The host's own record is the last authority, not the
+          // PooledRemoteMachine's: another tenant could only come once ours was gone.
+          if (error.reason === "Released" || (error.reason === "ForeignTenant" && next === "release"))
+            return post(Event.Cleaned({ attempt }))
+          if (error.reason === "StaleFence") return Effect.fail(new ObjectChanged({ object: keyOf(machine) }))
+          return post(
+            Event.Failed({ attempt, failure: hostFailure(error, machine, HostPlan.redaction(undefined, access)) })
+          )
+        })
+      )
     }).pipe(
       Effect.catch((error) =>
         error instanceof ObjectChanged || error instanceof KubeError
@@ -197,15 +216,24 @@ export const make = (services: Services) => {
       yield* post(Event.Released({ leaving: "deleted" }))
     })
 
+  /** Ends when a key that opens the host, or the way to it, has been changed: what failed for it is tried at once. */
+  const keysChange: Effect.Effect<void> = Effect.suspend(() => {
+    const machine = current()
+    const namespace = machine.metadata.namespace ?? ""
+    return Effect.raceAllFirst([
+      Effect.never,
+      ...HostPlan.keySecrets(machine).map((name) => changed(kube, Secrets, namespace, name))
+    ])
+  })
+
   /** Ends when a Secret that the machine needs is another one than now, or it is time to look at the host again. */
   const awaitChange = ({ recheck }: Extract<Activity, { _tag: "AwaitChange" }>, post: Post): Acting =>
     Effect.gen(function* () {
       const machine = current()
       const { owner } = yield* around()
-      const names = [machine.spec.sshKeyRef?.name, owner === undefined ? undefined : machineDataSecretName(owner)]
-      const watches = names
-        .filter((name) => name !== undefined && name !== "")
-        .map((name) => changeOf(kube, Secrets, machine.metadata.namespace ?? "", name ?? ""))
+      const data = owner === undefined ? undefined : machineDataSecretName(owner)
+      const names = [...HostPlan.keySecrets(machine), ...(data === undefined ? [] : [data])]
+      const watches = names.map((name) => changeOf(kube, Secrets, machine.metadata.namespace ?? "", name))
       const timer = recheck ? Effect.sleep(RECHECK_MILLIS) : Effect.never
       yield* Effect.raceAllFirst([timer, ...watches])
       yield* post(Event.InputsChanged())

@@ -9,6 +9,7 @@ import * as Names from "../api/Names.ts"
 import type { RemoteMachine } from "../api/RemoteMachine.ts"
 import { parseLabelSelector } from "../domain/LabelSelector.ts"
 import type { Observed, State, Waiting } from "../domain/Machine.ts"
+import { pinned } from "./HostPins.ts"
 import { annotation, claimOf, hasFinalizer, keyOf, runOf } from "./Objects.ts"
 
 export interface Surroundings {
@@ -41,6 +42,7 @@ export const observe = (machine: RemoteMachine, around: Surroundings): Observed 
   populated: machine.spec.address !== undefined,
   providerID: machine.spec.providerID === "" ? undefined : machine.spec.providerID,
   inputs: fingerprint(machine, around),
+  pins: pinned(machine),
   identity: { uid: machine.metadata.uid ?? "", machine: keyOf(machine) }
 })
 
@@ -81,7 +83,6 @@ const fingerprint = (machine: RemoteMachine, { owner }: Surroundings): string =>
     spec,
     owner === undefined ? null : (machineDataSecretName(owner) ?? null),
     annotation(machine, Names.RETRY_ANNOTATION) ?? null,
-    annotation(machine, Names.ADOPT_FOREIGN_ANNOTATION) ?? null,
-    annotation(machine, Names.HOST_KEY_ANNOTATION) ?? null
+    annotation(machine, Names.ADOPT_FOREIGN_ANNOTATION) ?? null
   ])
 }

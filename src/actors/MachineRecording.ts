@@ -2,6 +2,7 @@
  * Owns what one RemoteMachine's actor writes on its own object: which facts are durable, and what status shows. Both are
  * computed from the state (domain/MachineStatus). How and when it is written is ObjectRecorder.ts's.
  */
+import * as Equal from "effect/Equal"
 import * as Names from "../api/Names.ts"
 import { HOST_DEFAULTS, type RemoteMachine, RemoteMachines } from "../api/RemoteMachine.ts"
 import { encodeRun } from "../domain/Claim.ts"
@@ -9,6 +10,7 @@ import { isFinal, type State } from "../domain/Machine.ts"
 import { contradicts } from "../domain/MachineRecovery.ts"
 import { durable, isProgress, type Place, status } from "../domain/MachineStatus.ts"
 import type { JsonObject } from "../kube/KubeClient.ts"
+import { pinned, pinPatch } from "./HostPins.ts"
 import { type Recording, statusChange } from "./ObjectRecorder.ts"
 import { annotation, claimOf, runOf } from "./Objects.ts"
 
@@ -23,6 +25,7 @@ export const durablePatch = (machine: RemoteMachine, state: State): JsonObject |
   const run = wanted.run === undefined ? undefined : encodeRun(wanted.run)
   const annotations: Record<string, string | null> = {}
   if (run !== undefined && annotation(machine, Names.RUN_ANNOTATION) !== run) annotations[Names.RUN_ANNOTATION] = run
+  Object.assign(annotations, pinPatch(machine, wanted.pins))
   const blocked = annotation(machine, Names.BLOCK_MOVE_ANNOTATION) !== undefined
   if (wanted.blockMove !== blocked) annotations[Names.BLOCK_MOVE_ANNOTATION] = wanted.blockMove ? "" : null
   // A providerID that is there stays: it is immutable, and may be older than we are.
@@ -68,6 +71,8 @@ const sameFacts = (before: RemoteMachine, after: RemoteMachine): boolean =>
   claimOf(after)?.id === claimOf(before)?.id &&
   annotation(after, Names.RUN_ANNOTATION) === annotation(before, Names.RUN_ANNOTATION) &&
   after.spec.providerID === before.spec.providerID &&
+  // A pin that a person has just taken away must not be written again.
+  Equal.equals(pinned(after), pinned(before)) &&
   // A host must not be touched for a machine that lost its address, or is leaving.
   after.spec.address === before.spec.address &&
   (after.metadata.deletionTimestamp === undefined) === (before.metadata.deletionTimestamp === undefined)

@@ -43,6 +43,29 @@ export const changedSince = <A extends KubeObject>(
     Effect.catch(() => Effect.sleep(REWATCH_MILLIS))
   )
 
+/** Ends when the object is truly another one than at first, or there and not there; whatever becomes of the watch. */
+export const changed = Effect.fnUntraced(function* <A extends KubeObject>(
+  kube: KubeClientShape,
+  kind: Kind<A>,
+  namespace: string,
+  name: string
+) {
+  const sight: Effect.Effect<Sight<A>> = look(kube, kind, namespace, name).pipe(
+    Effect.catch(() =>
+      Effect.andThen(
+        Effect.sleep(REWATCH_MILLIS),
+        Effect.suspend(() => sight)
+      )
+    )
+  )
+  const first = yield* sight
+  let last = first
+  while (last.object?.metadata.resourceVersion === first.object?.metadata.resourceVersion) {
+    yield* changedSince(kube, kind, namespace, name, last.resourceVersion)
+    last = yield* sight
+  }
+})
+
 /** Ends with the first change from now on. */
 export const changeOf = <A extends KubeObject>(
   kube: KubeClientShape,

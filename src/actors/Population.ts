@@ -8,7 +8,8 @@ import * as Names from "../api/Names.ts"
 import type { PooledRemoteMachine } from "../api/PooledRemoteMachine.ts"
 import type { RemoteMachine } from "../api/RemoteMachine.ts"
 import type { JsonObject, KubeClientShape } from "../kube/KubeClient.ts"
-import { inherited } from "./Objects.ts"
+import { PIN_ANNOTATIONS, pinsOn } from "./HostPins.ts"
+import { annotation, inherited } from "./Objects.ts"
 
 /** What the Machine lacks of the host's labels and annotations (k0smotron #1288); a lost write is no harm. */
 export const labelOwner = (kube: KubeClientShape, machine: RemoteMachine, host: PooledRemoteMachine) =>
@@ -57,23 +58,57 @@ const UNPOPULATED: JsonObject = {
   sshKeyRef: null,
   customCleanUpCommands: null,
   commandsAsScript: null,
-  workingDir: null
+  workingDir: null,
+  jumpHosts: null
 }
 
-/** Of a host that was given up on: its fields, and where it was; with `metadata` in the same write. */
-export const unpopulated = (machine: RemoteMachine, metadata: JsonObject = {}): JsonObject => {
+/** Of a host that was given up on: its fields, keys, and where it was; with other annotations in the same write. */
+export const unpopulated = (
+  machine: RemoteMachine,
+  { annotations, ...metadata }: { readonly annotations?: JsonObject; readonly [key: string]: JsonObject[string] } = {}
+): JsonObject => {
   const places = [Names.ZONE_LABEL, Names.REGION_LABEL].filter((key) => machine.metadata.labels?.[key] !== undefined)
   const labels = places.length === 0 ? {} : { labels: Object.fromEntries(places.map((key) => [key, null])) }
-  return { metadata: { ...labels, ...metadata }, spec: UNPOPULATED }
+  // The next host has another key: with this one's pin it would be taken for an impostor.
+  const unpinned = Object.fromEntries(
+    PIN_ANNOTATIONS.filter((name) => annotation(machine, name) !== undefined).map((name) => [name, null])
+  )
+  const all = { ...unpinned, ...annotations }
+  return {
+    metadata: { ...labels, ...metadata, ...(Object.keys(all).length === 0 ? {} : { annotations: all }) },
+    spec: UNPOPULATED
+  }
 }
+
+/** Every field of a host that a machine takes over, by name: one that is added to the API must be decided on here. */
+const populated = ({
+  address,
+  port,
+  user,
+  useSudo,
+  jumpHosts,
+  customCleanUpCommands,
+  commandsAsScript,
+  workingDir
+}: Omit<PooledRemoteMachine["spec"]["machine"], "sshKeyRef">): JsonObject => ({
+  address,
+  port,
+  user,
+  useSudo,
+  jumpHosts: jumpHosts?.map((jump) => ({ ...jump, sshKeyRef: jump.sshKeyRef && { ...jump.sshKeyRef } })),
+  customCleanUpCommands,
+  commandsAsScript,
+  workingDir
+})
 
 export const population = (machine: RemoteMachine, host: PooledRemoteMachine): JsonObject | undefined => {
   if (machine.spec.address !== undefined) return undefined
-  const { address, port, user, useSudo, sshKeyRef, customCleanUpCommands, commandsAsScript, workingDir } =
-    host.spec.machine
+  const { sshKeyRef, ...fields } = host.spec.machine
   const wanted = inherited(host.metadata.labels)
   const labels = overlaid(lacking(wanted, machine.metadata.labels), wanted, machine.metadata.labels)
-  const annotations = lacking(inherited(host.metadata.annotations), machine.metadata.annotations)
+  const pins = pinsOn(host)
+  const given = lacking(inherited(host.metadata.annotations), machine.metadata.annotations)
+  const annotations = given === undefined && Object.keys(pins).length === 0 ? undefined : { ...given, ...pins }
   const metadata =
     labels === undefined && annotations === undefined
       ? {}
@@ -86,14 +121,8 @@ export const population = (machine: RemoteMachine, host: PooledRemoteMachine): J
   return {
     ...metadata,
     spec: {
-      address,
-      port,
-      user,
-      useSudo,
-      sshKeyRef: sshKeyRef.name === "" ? undefined : { name: sshKeyRef.name },
-      customCleanUpCommands,
-      commandsAsScript,
-      workingDir
+      ...populated(fields),
+      sshKeyRef: sshKeyRef.name === "" ? undefined : { name: sshKeyRef.name }
     }
   }
 }

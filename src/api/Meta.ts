@@ -79,7 +79,7 @@ export const conditionsField = optional(
 export const SecretRefSchema = Schema.Struct({
   name: field(
     Schema.String,
-    "Name of the Secret. Its key 'value' holds the private key.",
+    "Name of the Secret. Its key 'value' holds the private key; 'passphrase' what decrypts it, and 'knownHosts' a known_hosts file, where they are needed.",
     // No minLength: Go clients of k0smotron write an empty reference where none was given.
     { maxLength: MAX_NAME_LENGTH }
   )

@@ -51,7 +51,10 @@ export const RETRY_ANNOTATION = "machinist.dev/retry"
 export const TOKEN_TTL_ANNOTATION = "machinist.dev/token-ttl"
 export const RELEASE_ANNOTATION = "machinist.dev/release"
 export const MAINTENANCE_ANNOTATION = "machinist.dev/maintenance"
+/** Also written by us, when a host's key is seen first. */
 export const HOST_KEY_ANNOTATION = "machinist.dev/host-key"
+/** Written by us: the keys of jump hosts that were seen first. */
+export const JUMP_HOST_KEYS_ANNOTATION = "machinist.dev/jump-host-keys"
 export const SELECTOR_ANNOTATION = "machinist.dev/selector"
 export const ADOPT_FOREIGN_ANNOTATION = "machinist.dev/adopt-foreign"
 export const REUSE_WITHOUT_CLEANING_ANNOTATION = "machinist.dev/reuse-without-cleaning"
@@ -70,6 +73,9 @@ export const MACHINE_NAME_NODE_LABEL = "k0smotron.io/machine-name"
 export const CLUSTER_SECRET_TYPE = "cluster.x-k8s.io/secret"
 /** Key of bootstrap data, of kubeconfigs and of SSH keys. */
 export const SECRET_VALUE_KEY = "value"
+/** Keys beside `value` in SSH key Secrets: what decrypts it, and a known_hosts file for the hosts that it opens. */
+export const SECRET_PASSPHRASE_KEY = "passphrase"
+export const SECRET_KNOWN_HOSTS_KEY = "knownHosts"
 /** Key beside `value` in bootstrap data: `cloud-config` or `ignition`. */
 export const SECRET_FORMAT_KEY = "format"
 export const kubeconfigSecretName = (cluster: string): string => `${cluster}-kubeconfig`

@@ -39,6 +39,35 @@ export const MAX_ADDRESS_LENGTH = 253
 /** Characters: CAPI's limit. */
 export const MAX_PROVIDER_ID_LENGTH = 512
 
+/** Hops of a chain of jump hosts: each costs a login, and more than two are rare. */
+export const MAX_JUMP_HOSTS = 8
+/** Characters: public keys of RSA are the longest. */
+const MAX_HOST_KEY_LENGTH = 8192
+
+const JumpHostSchema = Schema.Struct({
+  address: field(Schema.String, "IP address or DNS name of the jump host, as the one before it reaches it.", {
+    minLength: 1,
+    maxLength: MAX_ADDRESS_LENGTH
+  }),
+  port: optional(Schema.Int, "Port of the jump host's SSH server.", {
+    default: HOST_DEFAULTS.port,
+    format: "int32",
+    minimum: 1,
+    maximum: 65535
+  }),
+  user: optional(Schema.String, "User to log in as.", { default: HOST_DEFAULTS.user, minLength: 1, maxLength: 256 }),
+  sshKeyRef: optional(
+    SecretRefSchema,
+    "Secret with the SSH private key for the jump host, in the namespace of this object; the host's own where absent."
+  ),
+  hostKey: optional(
+    Schema.String,
+    "The jump host's key: a fingerprint (SHA256:…) or a public key, several with commas between. Where absent, knownHosts of the Secret decides; without that, the key seen first is pinned in annotation machinist.dev/jump-host-keys.",
+    { maxLength: MAX_HOST_KEY_LENGTH }
+  )
+})
+export interface JumpHost extends Schema.Schema.Type<typeof JumpHostSchema> {}
+
 /** How a host is reached and used: the same in RemoteMachine.spec and in PooledRemoteMachine.spec.machine. */
 export const hostFields = {
   port: optional(Schema.Int, "Port of the host's SSH server.", {
@@ -63,6 +92,11 @@ export const hostFields = {
     maxLength: MAX_PATH_LENGTH,
     pattern: ABSOLUTE_DIRECTORY
   }),
+  jumpHosts: optional(
+    Schema.Array(JumpHostSchema),
+    "SSH servers to go through on the way to the host, the first one connected to from the controller.",
+    { maxItems: MAX_JUMP_HOSTS, "x-kubernetes-list-type": "atomic" }
+  ),
   customCleanUpCommands: optional(
     strings,
     "Commands that clean the host when the machine is deleted, in place of the cleaning of k0s that would be done otherwise.",

@@ -21,14 +21,15 @@ import * as Random from "effect/Random"
 import * as References from "effect/References"
 import * as Result from "effect/Result"
 import { parseTtl } from "../domain/BootstrapTokens.ts"
-import * as LiveHostRuns from "../hosts/LiveHostRuns.ts"
 import * as Lease from "../kube/Lease.ts"
 import * as LiveKubeClient from "../kube/LiveKubeClient.ts"
 import { WorkloadClusters } from "../kube/WorkloadClusters.ts"
 import { HALVES, type Half, ProviderOptions } from "../provider/Options.ts"
 import * as Provider from "../provider/Provider.ts"
-import * as LiveSshClient from "../ssh/LiveSshClient.ts"
 import { type ListenAddress, parseAddress } from "./Address.ts"
+import { seconds } from "./Duration.ts"
+import * as SshFlags from "./SshFlags.ts"
+import { sshFlags } from "./SshFlags.ts"
 
 /** One leader for both halves; a half alone has its own, so that both can stand in one namespace. */
 const leaseName = (halves: ReadonlyArray<Half>): string =>
@@ -118,6 +119,7 @@ const flags = {
     ),
     Flag.withDefault("24h")
   ),
+  ...sshFlags,
   healthAddr: Flag.String("health-addr").pipe(
     Flag.withDescription("Address of /healthz and /readyz; 0 turns them off"),
     Flag.withDefault(":9440")
@@ -139,20 +141,6 @@ const flags = {
     Flag.withDefault(false)
   )
 } as const
-
-const seconds = (flag: string, text: string) =>
-  Effect.suspend(() => {
-    const match = /^(\d+(?:\.\d+)?)(ms|s|m|h)?$/.exec(text)
-    const unit = { ms: 0.001, s: 1, m: 60, h: 3_600 }[match?.[2] ?? "s"]
-    return match === null || unit === undefined
-      ? Effect.fail(
-          new CliError.UserError({
-            cause: text,
-            userMessage: `--${flag} takes a duration like 15s or 2m, not ${JSON.stringify(text)}`
-          })
-        )
-      : Effect.succeed(Number(match[1]) * unit)
-  })
 
 const chosenHalves = (text: string): Effect.Effect<ReadonlyArray<Half>, CliError.UserError> => {
   const names = text.split(",").map((name) => name.trim())
@@ -221,7 +209,7 @@ export const controller = Command.make("controller", flags, (input) => {
     Option.getOrUndefined(input.kubeconfig),
     Option.getOrUndefined(input.context)
   )
-  const hosts = LiveHostRuns.layer.pipe(Layer.provide(LiveSshClient.layer()))
+  const hosts = SshFlags.layer(input)
   const ports = Layer.mergeAll(kube, hosts, WorkloadClusters.layer, SecureRandom.layerWebCrypto)
   const json = input.json || process.stdout.isTTY !== true
   return run(input).pipe(

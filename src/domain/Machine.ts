@@ -14,13 +14,14 @@ import {
   type Failure,
   type Observed,
   Phase,
+  type Pins,
   provisioning,
   type State,
   type Waiting
 } from "./MachineState.ts"
 import type { Notice } from "./Notice.ts"
 
-export type { Failure, Leaving, Observed, Progress, Waiting } from "./MachineState.ts"
+export type { Failure, Leaving, Observed, Pins, Progress, Waiting } from "./MachineState.ts"
 export { Activity, Event, Phase, type State } from "./MachineState.ts"
 
 /** Failed connects to an untouched pool host until it is suspected and another one is asked for. */
@@ -103,11 +104,13 @@ export const transition = (state: State, event: Event): Step =>
       if (phase._tag !== "Pending" || Equal.equals(phase.waiting, [waiting])) return [state, none]
       return [to(state, Phase.Pending({ ...phase, waiting: [waiting] })), [notices.waiting(waiting)]]
     },
-    Inspected: ({ attempt, run }): Step => {
+    Inspected: ({ attempt, run, pins }): Step => {
       const { phase } = state
       if (phase._tag !== "Claimed" || state.attempt !== attempt || phase.leaving !== "no") return [state, none]
-      return [anew(state, provisioning(phase.claim, run)), none]
+      return [pinning(anew(state, provisioning(phase.claim, run)), pins), none]
     },
+    HostKeysSeen: ({ attempt, pins }): Step =>
+      state.attempt === attempt ? [pinning(anew(state, state.phase), pins), none] : [state, none],
     Progressed: ({ attempt, progress }): Step => {
       const { phase } = state
       if (phase._tag !== "Provisioning" || state.attempt !== attempt) return [state, none]
@@ -147,11 +150,22 @@ const to = (state: State, phase: Phase): State => ({ ...state, phase })
 /** Another activity begins: what the one before still says means nothing. */
 const anew = (state: State, phase: Phase): State => ({ ...state, phase, attempt: state.attempt + 1 })
 
+const pinning = (state: State, pins: Pins | undefined): State =>
+  pins === undefined ? state : { ...state, pins: { ...state.pins, ...pins } }
+
+/** A pin of ours that comes back is no news; one that a person changed, or took away, is. */
+const unlikePinned = (state: State, observed: Observed): boolean =>
+  !Equal.equals(state.pins ?? NO_PINS, observed.pins ?? NO_PINS)
+const NO_PINS: Pins = {}
+
 const observe = (before: State, observed: Observed): Step => {
   if (!observed.exists) return [to(before, Phase.Deleted()), none]
   const halted = observed.halted
-  const noticed = before.inputs !== observed.inputs
-  const state: State = noticed || before.halted !== halted ? { ...before, inputs: observed.inputs, halted } : before
+  const noticed = before.inputs !== observed.inputs || unlikePinned(before, observed)
+  const state: State =
+    noticed || before.halted !== halted
+      ? { ...before, inputs: observed.inputs, halted, pins: observed.pins ?? NO_PINS }
+      : before
   if (halted !== undefined) return [state, none]
   // Another leader acted on this machine: what it wrote counts, not what we had in mind.
   if (contradicts(state.phase, observed)) return [anew(state, recoverPhase(observed)), none]
@@ -214,8 +228,8 @@ const failed = (state: State, attempt: number, failure: Failure): Step => {
       if (failure.retry !== "backoff")
         return [to(state, Phase.Claimed({ ...phase, failure })), told(phase.failure, failure)]
       const failures = phase.failures + 1
-      // The API server's troubles are no reason to suspect a host.
-      const unreached = phase.unreached + (failure.ofHost === true ? 1 : 0)
+      // The API server's troubles, or a jump host's, are no reason to suspect a host.
+      const unreached = phase.unreached + (failure.ofHost === true && failure.elsewhere !== true ? 1 : 0)
       const leaving = unreached >= CONNECT_BUDGET && phase.claim.host !== "" ? "suspect" : "no"
       return [
         anew(state, Phase.Claimed({ ...phase, failure, failures, unreached, leaving })),

@@ -10,7 +10,8 @@ export const recover = (observed: Observed): State => ({
   phase: observed.exists ? recoverPhase(observed) : Phase.Deleted(),
   attempt: 1,
   halted: observed.halted,
-  inputs: observed.inputs
+  inputs: observed.inputs,
+  ...(observed.pins === undefined ? {} : { pins: observed.pins })
 })
 
 export const recoverPhase = (observed: Observed): Phase => {

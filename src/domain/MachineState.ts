@@ -24,6 +24,8 @@ export interface Failure {
   readonly retry: RetryClass
   /** The host answered so, or not at all; absent: the API server, or an input. */
   readonly ofHost?: true
+  /** It failed on the way, at a jump host: the host itself is not to be suspected. */
+  readonly elsewhere?: true
 }
 
 export interface Progress {
@@ -91,6 +93,12 @@ export type Leaving = "no" | "deleted" | "suspect"
 export type Pace = "connect" | "step"
 export const Phase = Data.taggedEnum<Phase>()
 
+/** Host keys as the annotations have them. One that is seen first is written before anything secret is said there. */
+export interface Pins {
+  readonly hostKey?: string
+  readonly jumpHostKeys?: string
+}
+
 export interface State {
   readonly phase: Phase
   /** Of the activity that this state wants: grows with each new one, and makes late results harmless. */
@@ -99,6 +107,8 @@ export interface State {
   readonly halted: "paused" | "moving" | undefined
   /** Fingerprint of everything a person can change to help; a change of it lets a blocked machine go on. */
   readonly inputs: string
+  /** Pins that the object has, or will with this state. */
+  readonly pins?: Pins
 }
 
 /** What the caches and objects say, assembled afresh each time. */
@@ -115,6 +125,7 @@ export interface Observed {
   readonly populated: boolean
   readonly providerID: string | undefined
   readonly inputs: string
+  readonly pins?: Pins
   /** For machines that were ready before annotations of ours existed: uid and name to name their claim by. */
   readonly identity: { readonly uid: string; readonly machine: string }
 }
@@ -125,7 +136,9 @@ export type Event = Data.TaggedEnum<{
   HostClaimed: { readonly claim: Claim }
   HostWaiting: { readonly waiting: Waiting }
   /** Connected; the host is ours to take: `run` is the record to persist before the first exec that changes it. */
-  Inspected: { readonly attempt: number; readonly run: RunRecord }
+  Inspected: { readonly attempt: number; readonly run: RunRecord; readonly pins?: Pins }
+  /** A host that was in use already had no pin: the activity begins anew once it has. */
+  HostKeysSeen: { readonly attempt: number; readonly pins: Pins }
   Progressed: { readonly attempt: number; readonly progress: Progress }
   Provisioned: { readonly attempt: number; readonly last?: LastStep }
   Cleaned: { readonly attempt: number }

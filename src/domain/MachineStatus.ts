@@ -5,7 +5,7 @@
  */
 import type { RunRecord } from "./Claim.ts"
 import type { ConditionInput } from "./Conditions.ts"
-import type { Failure, Phase, State, Waiting } from "./Machine.ts"
+import type { Failure, Phase, Pins, State, Waiting } from "./Machine.ts"
 
 /** Where the machine is, as its spec says. */
 export interface Place {
@@ -20,6 +20,8 @@ export const providerIDOf = ({ address, port }: Place): string => `remote-machin
 export interface Durable {
   readonly run?: RunRecord
   readonly providerID?: string
+  /** Host keys that were seen first, as the annotations have them. */
+  readonly pins?: Pins
   /** `clusterctl move` must wait while a run is in flight. */
   readonly blockMove: boolean
 }
@@ -27,7 +29,10 @@ export interface Durable {
 export const durable = (state: State, place: Place | undefined): Durable => {
   // The removal of block-move is the one thing that a pause asks for: the run goes on by itself on the host.
   if (state.halted !== undefined) return { blockMove: false }
-  const { phase } = state
+  return { ...durableOf(state.phase, place), ...(state.pins === undefined ? {} : { pins: state.pins }) }
+}
+
+const durableOf = (phase: Phase, place: Place | undefined): Durable => {
   switch (phase._tag) {
     case "Pending":
     case "Claimed":

@@ -6,6 +6,7 @@
 import * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import type * as Stream from "effect/Stream"
+import type { HostKeyPin } from "../ssh/HostKeys.ts"
 import type { SshTarget } from "../ssh/SshClient.ts"
 import type { HostError } from "./HostError.ts"
 import type { HostEvent, Request, ServiceManager, SystemFacts, TenancyRecord, Tenant } from "./Protocol.ts"
@@ -20,8 +21,9 @@ export interface HostReport {
   readonly hostname: string
   readonly serviceManager: ServiceManager
   readonly system: SystemFacts
-  /** SHA256 fingerprint of the host key. */
-  readonly hostKey: string
+  /** What the host showed, and its jump hosts in their order. */
+  readonly hostKey: HostKeyPin
+  readonly jumpHostKeys?: ReadonlyArray<HostKeyPin>
   readonly tenancy: TenancyRecord | undefined
 }
 

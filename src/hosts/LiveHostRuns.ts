@@ -1,5 +1,5 @@
 /**
- * Owns HostRuns over an SshClient: a connection a host, kept a few seconds between two uses; one exec a call; the event
+ * Owns HostRuns over an SshClient: one exec a call, on a connection of Sessions.ts; the event
  * lines folded into progress and one end. Decides nothing: what failed is a HostError (HostFailure.ts), what is run is
  * the driver's business (driver/).
  */
@@ -7,11 +7,9 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import * as RcMap from "effect/RcMap"
 import * as Result from "effect/Result"
-import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { SshClient, type SshProcess, type SshSession, type SshTarget, targetName } from "../ssh/SshClient.ts"
+import { type SshClient, type SshProcess, type SshSession, targetName } from "../ssh/SshClient.ts"
 import { SshError } from "../ssh/SshError.ts"
 import { execOf } from "./driver/Exec.ts"
 import { HostError } from "./HostError.ts"
@@ -26,6 +24,7 @@ import {
 } from "./HostRuns.ts"
 import { LineCutter } from "./Lines.ts"
 import { type HostEvent, type Request, SENTINEL, type SystemFacts, type Tenant } from "./Protocol.ts"
+import { makeSessions, type Sessions } from "./Sessions.ts"
 import { decodeEvent } from "./WireEvent.ts"
 
 /** A connection that nobody uses is kept this long. */
@@ -38,12 +37,6 @@ const STDERR_BYTES = 4 * 1024
 const MAX_DETAILS = 200
 /** After stdout's end, exit status and stderr come at once, or the connection is lost. */
 const END_SECONDS = 10
-
-/** `invalidate`: this connection is lost; the next exec makes a new one. */
-interface Sessions {
-  readonly get: (target: SshTarget) => Effect.Effect<SshSession, SshError, Scope.Scope>
-  readonly invalidate: (target: SshTarget) => Effect.Effect<void>
-}
 
 // ------------------------------------------------------------------------------------------------- one exec
 
@@ -301,35 +294,36 @@ const inspect = (sessions: Sessions, access: HostAccess, tenant: Tenant): Effect
       const { facts, system, tenancy } = yield* ask(sessions, access, { verb: "inspect", tenant })
       if (facts === undefined) return yield* unexpected(host, "no facts", "inspect")
       const { bootId, hostname, serviceManager } = facts
-      return { bootId, hostname, serviceManager, system, hostKey: session.hostKey, tenancy: tenancy.record }
+      const { hostKey, hostKeyType, jumpHostKeys } = session
+      return {
+        bootId,
+        hostname,
+        serviceManager,
+        system,
+        hostKey: { ...(hostKeyType === undefined ? {} : { type: hostKeyType }), fingerprint: hostKey },
+        ...(jumpHostKeys === undefined ? {} : { jumpHostKeys }),
+        tenancy: tenancy.record
+      }
     })
   )
 
 // ------------------------------------------------------------------------------------------------- layer
 
-/** Connections are keyed by address, port, user and key, compared by value: a changed key is another connection. */
-const makeSessions = Effect.gen(function* () {
-  const ssh = yield* SshClient
-  const map = yield* RcMap.make({
-    lookup: (target: SshTarget) => ssh.connect(target),
-    idleTimeToLive: SESSION_IDLE_SECONDS * 1000
-  })
-  const invalidate = (target: SshTarget) => RcMap.invalidate(map, target)
-  const sessions: Sessions = {
-    get: (target) => Effect.tapError(RcMap.get(map, target), () => invalidate(target)),
-    invalidate
-  }
-  return sessions
-})
+export interface Options {
+  readonly idleSeconds?: number
+}
 
-export const layer: Layer.Layer<HostRuns, never, SshClient> = Layer.effect(
-  HostRuns,
-  Effect.map(makeSessions, (sessions) =>
-    HostRuns.of({
-      inspect: (access, tenant) => inspect(sessions, access, tenant),
-      run: (access, request) => follow(sessions, access, request),
-      clean: (access, request) => follow(sessions, access, request),
-      quarantine: (access, tenant) => Effect.asVoid(ask(sessions, access, { verb: "quarantine", tenant }))
-    })
+export const layerWith = (options: Options): Layer.Layer<HostRuns, never, SshClient> =>
+  Layer.effect(
+    HostRuns,
+    Effect.map(makeSessions(options.idleSeconds ?? SESSION_IDLE_SECONDS), (sessions) =>
+      HostRuns.of({
+        inspect: (access, tenant) => inspect(sessions, access, tenant),
+        run: (access, request) => follow(sessions, access, request),
+        clean: (access, request) => follow(sessions, access, request),
+        quarantine: (access, tenant) => Effect.asVoid(ask(sessions, access, { verb: "quarantine", tenant }))
+      })
+    )
   )
-)
+
+export const layer: Layer.Layer<HostRuns, never, SshClient> = layerWith({})

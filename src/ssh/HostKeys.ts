@@ -5,7 +5,16 @@
  */
 import * as Result from "effect/Result"
 import { fingerprint } from "./Fingerprint.ts"
-import { badLine, blobType, knownName, lookUp, type Place, readPublicKey } from "./KnownHosts.ts"
+import {
+  type BadLine,
+  badLine,
+  blobType,
+  type KnownHost,
+  knownName,
+  lookUp,
+  type Place,
+  readPublicKey
+} from "./KnownHosts.ts"
 
 /** One key that a host may show. */
 export interface HostKeyPin {
@@ -18,7 +27,10 @@ export interface HostKeyPin {
 export interface HostKeyTrust {
   /** Any of these is accepted, and nothing else. Empty: `knownHosts` decides. */
   readonly pins: ReadonlyArray<HostKeyPin>
-  /** Contents of a known_hosts file. Its `@revoked` lines bind pins too. Absent, and no pins: the key seen first. */
+  /**
+   * Contents of a known_hosts file. What it says of a host binds pins too: where both have keys, both must agree. Absent,
+   * and no pins: the key seen first.
+   */
   readonly knownHosts?: string
 }
 
@@ -77,30 +89,32 @@ const changed = (offered: HostKeyPin, expected: ReadonlyArray<HostKeyPin>): Host
     "purpose, correct the expected key, else find out who answers at that address"
 })
 
-/** What of `trust` holds for the host, or why that can't be told. */
-const expected = (trust: HostKeyTrust, place: Place) =>
-  trust.knownHosts === undefined
-    ? Result.succeed({ keys: trust.pins, revoked: new Set<string>(), certified: false })
-    : Result.map(lookUp(trust.knownHosts, place), (known) =>
-        trust.pins.length === 0 ? known : { ...known, keys: trust.pins }
-      )
+const NOTHING: KnownHost = { keys: [], revoked: new Set<string>(), certified: false }
+
+/** What knownHosts says of the host, or why that can't be told. */
+const known = ({ knownHosts }: HostKeyTrust, place: Place): Result.Result<KnownHost, BadLine> =>
+  knownHosts === undefined ? Result.succeed(NOTHING) : lookUp(knownHosts, place)
+
+const isAmong = (offered: HostKeyPin, keys: ReadonlyArray<HostKeyPin>): boolean =>
+  keys.some((key) => key.fingerprint === offered.fingerprint)
 
 /** Undefined: the key is accepted. */
 export const refusal = (trust: HostKeyTrust, place: Place, publicKey: Uint8Array): HostKeyRefusal | undefined => {
   const offered = pinOf(publicKey)
-  const known = expected(trust, place)
-  if (Result.isFailure(known)) {
-    const { line, why } = known.failure
+  const file = known(trust, place)
+  if (Result.isFailure(file)) {
+    const { line, why } = file.failure
     return { why: "invalid", message: `can't be checked: line ${line} of knownHosts can't be read: ${why}` }
   }
-  const { keys, revoked, certified } = known.success
+  const { keys, revoked, certified } = file.success
   if (revoked.has(offered.fingerprint))
     return {
       why: "revoked",
       message: `, ${pinText(offered)}, is revoked in knownHosts; give the host a new key, and that one to knownHosts`
     }
-  if (isFirstUse(trust) || keys.some((key) => key.fingerprint === offered.fingerprint)) return undefined
-  if (keys.length > 0) return changed(offered, keys)
+  for (const expected of [trust.pins, keys])
+    if (expected.length > 0 && !isAmong(offered, expected)) return changed(offered, expected)
+  if (trust.pins.length > 0 || keys.length > 0 || trust.knownHosts === undefined) return undefined
   if (certified)
     return {
       why: "certificate",
@@ -114,10 +128,9 @@ export const refusal = (trust: HostKeyTrust, place: Place, publicKey: Uint8Array
 
 /** Types of the keys that the host is known by: they are asked for first, as OpenSSH does. */
 export const knownTypes = (trust: HostKeyTrust, place: Place): ReadonlyArray<string> => {
-  const known = expected(trust, place)
-  return Result.isFailure(known)
-    ? []
-    : [...new Set(known.success.keys.map(({ type }) => type).filter((type) => type !== undefined))]
+  const file = known(trust, place)
+  const keys = [...trust.pins, ...(Result.isFailure(file) ? [] : file.success.keys)]
+  return [...new Set(keys.map(({ type }) => type).filter((type) => type !== undefined))]
 }
 
 export { badLine, type Place }

@@ -65,7 +65,7 @@ const countingSsh = (
 ): SshClientShape => ({
   connect: (target) =>
     Effect.map(inner.connect(target), (session) => ({
-      hostKey: session.hostKey,
+      ...session,
       exec: (command, stdin) =>
         Effect.map(session.exec(command, stdin), (process) => ({
           ...process,

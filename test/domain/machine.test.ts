@@ -288,6 +288,43 @@ describe("deletion", () => {
   })
 })
 
+describe("pins", () => {
+  const pins = { hostKey: "ssh-ed25519 SHA256:a" }
+  const seen = (phase: Phase) => follow(state(phase), Event.HostKeysSeen({ attempt: ATTEMPT, pins }))
+  const place = { address: "10.0.0.1", port: 22 }
+
+  it("are written with the record of the first run, before it begins", () => {
+    const now = follow(state(Phase.Claimed(taken)), Event.Inspected({ attempt: ATTEMPT, run, pins }))
+    const { run: record, pins: pinned } = durable(now, place)
+    assert.deepStrictEqual([record, pinned], [run, pins])
+    assert.strictEqual(activity(now)?._tag, "Run")
+  })
+
+  it("of a host that was in use already are written before its activity begins anew", () => {
+    for (const phase of [Phase.Provisioning(running), Phase.Cleaning(cleaning)]) {
+      const now = seen(phase)
+      assert.deepStrictEqual(durable(now, place).pins, pins)
+      assert.strictEqual(now.attempt, ATTEMPT + 1)
+      assert.deepStrictEqual(now.phase, phase)
+    }
+    const before = state(Phase.Provisioning(running))
+    assert.strictEqual(follow(before, Event.HostKeysSeen({ attempt: 1, pins })), before)
+  })
+
+  it("that come back are no news; one that a person takes away lets a blocked machine go on, and stays away", () => {
+    const phase = Phase.Provisioning({ ...running, failure: failure("waitForChange") })
+    const now = { ...state(phase), pins }
+    assert.strictEqual(follow(now, Event.Observed({ observed: observedOf(phase, { pins }) })), now)
+    const without = follow(now, Event.Observed({ observed: observedOf(phase) }))
+    assert.strictEqual(activity(without)?._tag, "Run")
+    assert.deepStrictEqual(durable(without, place).pins, {})
+  })
+
+  it("wait while the machine is paused", () => {
+    assert.isUndefined(durable({ ...seen(Phase.Provisioning(running)), halted: "paused" }, place).pins)
+  })
+})
+
 describe("budgets", () => {
   it("a pool host that can't be reached is suspected; the API server's failures don't count", () => {
     let now = state(Phase.Claimed(taken))
@@ -298,6 +335,12 @@ describe("budgets", () => {
     assert.strictEqual(activity(now)?._tag, "Inspect")
     now = follow(now, Event.Failed({ attempt: now.attempt, failure: failure("backoff") }))
     assert.strictEqual(short(now), "Claimed suspect anew")
+    const away = { ...failure("backoff"), elsewhere: true } as const
+    const behind = Array.from({ length: CONNECT_BUDGET * 2 }).reduce<State>(
+      (before) => follow(before, Event.Failed({ attempt: before.attempt, failure: away })),
+      state(Phase.Claimed(taken))
+    )
+    assert.strictEqual(activity(behind)?._tag, "Inspect", "nor do a jump host's")
     const own = Phase.Claimed({ ...taken, claim: { ...claim, host: "" }, unreached: CONNECT_BUDGET })
     const still = follow(state(own), Event.Failed({ attempt: ATTEMPT, failure: failure("backoff") }))
     assert.strictEqual(short(still), "Claimed anew", "a machine's own host is all it has")

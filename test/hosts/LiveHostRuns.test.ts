@@ -227,16 +227,30 @@ describe("the connection", () => {
           hostname: "node-1",
           serviceManager: "systemd",
           system: { kernelRelease: "6.1.0-9", machine: "x86_64", distro: "debian", distroVersion: "12" },
-          hostKey: "SHA256:abc",
+          hostKey: { fingerprint: "SHA256:abc" },
           tenancy: undefined
         })
         yield* runAll()
         assert.strictEqual(seen.connects, 1)
-        yield* runAll({ target: { ...target, privateKey: Redacted.make("key-2") }, useSudo: false })
+        // The key that was seen first is pinned, and the connection on which it was goes on; with another pin it can't.
+        const pinned = (fingerprint: string) => ({
+          target: { ...target, hostKeys: { pins: [{ fingerprint }] } },
+          useSudo: false
+        })
+        yield* runAll(pinned("SHA256:abc"))
+        assert.strictEqual(seen.connects, 1)
+        yield* runAll(pinned("SHA256:xyz"))
         assert.strictEqual(seen.connects, 2)
+        yield* runAll({
+          target: { ...target, hostKeys: { ...pinned("SHA256:abc").target.hostKeys, knownHosts: "" } },
+          useSudo: false
+        })
+        assert.strictEqual(seen.connects, 3)
+        yield* runAll({ target: { ...target, privateKey: Redacted.make("key-2") }, useSudo: false })
+        assert.strictEqual(seen.connects, 4)
         yield* TestClock.adjust((LiveHostRuns.SESSION_IDLE_SECONDS + 1) * 1000)
         yield* runAll()
-        assert.strictEqual(seen.connects, 3)
+        assert.strictEqual(seen.connects, 5)
       }).pipe(Effect.provide(layer))
     })
   )

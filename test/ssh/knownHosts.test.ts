@@ -101,9 +101,13 @@ describe("pins", () => {
       assert.deepStrictEqual(parsePins(text), Result.fail(text))
   })
 
-  it("win over known_hosts, but for what that revokes; with neither any key is accepted", () => {
+  it("have to agree with what known_hosts says of the host, if it says anything; with neither any key is accepted", () => {
     const pins = [{ fingerprint: print }]
-    assert.isUndefined(refusal({ pins, knownHosts: `db.example ${other}` }, at("db.example"), one.publicBytes))
+    const both = (knownHosts: string) => refusal({ pins, knownHosts }, at("db.example"), one.publicBytes)?.why
+    assert.isUndefined(both(`web.example ${other}`))
+    assert.isUndefined(both(`db.example ${key}`))
+    assert.strictEqual(both(`db.example ${other}`), "changed")
+    assert.strictEqual(both("rubbish"), "invalid")
     assert.strictEqual(
       refusal({ pins, knownHosts: `@revoked * ${key}` }, at("db.example"), one.publicBytes)?.why,
       "revoked"

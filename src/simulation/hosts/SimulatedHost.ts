@@ -3,7 +3,7 @@
  * disk, SIGKILL). It answers exec as sshd and the driver would. Does not own addresses nor the client side of SSH
  * (SimulatedHosts).
  */
-
+import { createHash } from "node:crypto"
 import type * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -15,6 +15,8 @@ import * as Semaphore from "effect/Semaphore"
 import { readExec } from "../../hosts/driver/Exec.ts"
 import type { HostEvent, Request, ServiceManager, TenancyRecord } from "../../hosts/Protocol.ts"
 import { encodeEvent } from "../../hosts/WireEvent.ts"
+import { fingerprint } from "../../ssh/Fingerprint.ts"
+import { knownName } from "../../ssh/KnownHosts.ts"
 import type { SshExit } from "../../ssh/SshClient.ts"
 import type { SshError } from "../../ssh/SshError.ts"
 import type { Witness } from "../Witness.ts"
@@ -74,7 +76,12 @@ export interface SimulatedHost {
   readonly kernel: Kernel
   readonly disk: Disk
   readonly accounts: Map<string, Account>
+  /** SHA256 fingerprint of its host key. */
   readonly hostKey: () => string
+  /** The same key as a line of known_hosts. */
+  readonly knownHostsLine: () => string
+  /** The same key as SSH says it. */
+  readonly publicKey: () => Uint8Array
   /** A new host key, as after a reinstallation. */
   readonly rotateHostKey: () => void
   readonly connectDelay: Millis
@@ -128,6 +135,16 @@ const write = (channel: HostChannel, queue: HostChannel["stdout"], line: string)
 const loseAll = (connections: ReadonlySet<HostConnection>, message: string): Effect.Effect<void> =>
   Effect.suspend(() => Effect.forEach([...connections], (connection) => connection.lose(message), { discard: true }))
 
+/** Of every simulated host. */
+export const HOST_KEY_TYPE = "ssh-ed25519"
+
+/** Shaped as a host key is in SSH, and different for each text. Nobody can sign with it: nobody has to. */
+const makePublicKey = (text: string): Uint8Array => {
+  const length = (bytes: number): Uint8Array => Uint8Array.of(0, 0, 0, bytes)
+  const key = createHash("sha256").update(text).digest()
+  return Buffer.concat([length(HOST_KEY_TYPE.length), Buffer.from(HOST_KEY_TYPE), length(key.length), key])
+}
+
 export const makeSimulatedHost = Effect.fnUntraced(function* (
   options: HostOptions,
   index: number,
@@ -155,6 +172,8 @@ export const makeSimulatedHost = Effect.fnUntraced(function* (
   let reachability: Reachability = "up"
   let keys = 0
   let connects = 0
+
+  const publicKey = (): Uint8Array => makePublicKey(`${name} ${keys}`)
 
   const say = (channel: HostChannel, text: string, code: number) =>
     Effect.andThen(write(channel, channel.stderr, text), finish(channel, { code }))
@@ -194,7 +213,10 @@ export const makeSimulatedHost = Effect.fnUntraced(function* (
     kernel,
     disk,
     accounts,
-    hostKey: () => `SHA256:simulated+${name}+${keys}`,
+    hostKey: () => fingerprint(publicKey()),
+    knownHostsLine: () =>
+      `${knownName({ address: options.address, port })} ${HOST_KEY_TYPE} ${Buffer.from(publicKey()).toString("base64")}`,
+    publicKey,
     rotateHostKey: () => {
       keys += 1
     },

@@ -12,12 +12,16 @@ import * as Queue from "effect/Queue"
 import * as Redacted from "effect/Redacted"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import type { SshProcess, SshSession, SshTarget } from "../../ssh/SshClient.ts"
+import { pinOf, refusal } from "../../ssh/HostKeys.ts"
+import type { SshLogin, SshProcess, SshSession, SshTarget } from "../../ssh/SshClient.ts"
 import { SshClient, type SshClientShape, targetName } from "../../ssh/SshClient.ts"
 import { SshError, type SshPhase } from "../../ssh/SshError.ts"
+import { atJumpHost, hostKeyRefused } from "../../ssh/SshFailure.ts"
+import { parsePrivateKey } from "../../ssh/SshKey.ts"
 import { makeWitness, type Witness } from "../Witness.ts"
-import { checkKey } from "./Accounts.ts"
+import { isAuthorized, isSimulatedKey } from "./Accounts.ts"
 import {
+  HOST_KEY_TYPE,
   type HostChannel,
   type HostConnection,
   type HostOptions,
@@ -42,18 +46,23 @@ export interface SimulatedHosts {
   readonly defects: () => ReadonlyArray<unknown>
 }
 
-const failure = (target: SshTarget, phase: SshPhase, message: string): SshError =>
+const failure = (target: SshLogin, phase: SshPhase, message: string): SshError =>
   // As the live client words it: who could not be reached, then why.
   new SshError({ phase, target: targetName(target), message: `cannot connect to ${targetName(target)}: ${message}` })
 
-const authenticate = (host: SimulatedHost, target: SshTarget): Effect.Effect<void, SshError> => {
-  const passphrase = target.passphrase === undefined ? undefined : Redacted.value(target.passphrase)
-  const check = checkKey(host.accounts.get(target.user), Redacted.value(target.privateKey), passphrase)
-  if (check === "accepted") return Effect.void
-  return Effect.fail(
-    check === "refused"
-      ? failure(target, "authentication", `the host refused user ${target.user} with this key`)
-      : failure(target, "key", `the private key can't be used: ${check.invalid}`)
+/** As sshd and its clients go about it: the host's key first, then the user's. */
+const authenticate = (host: SimulatedHost, target: SshLogin): Effect.Effect<void, SshError> => {
+  const refused = refusal(target.hostKeys, target, host.publicKey())
+  if (refused !== undefined) return Effect.fail(hostKeyRefused(targetName(target), refused))
+  const key = Redacted.value(target.privateKey)
+  // A real key is read as the live client reads it, and its troubles are told in the same words.
+  const read = isSimulatedKey(key)
+    ? Effect.succeed(key.trim())
+    : Effect.map(parsePrivateKey(target), (parsed) => parsed.getPublicSSH().toString("base64"))
+  return Effect.flatMap(read, (half) =>
+    isAuthorized(host.accounts.get(target.user), half)
+      ? Effect.void
+      : Effect.fail(failure(target, "authentication", `the host refused user ${target.user} with this key`))
   )
 }
 
@@ -90,9 +99,9 @@ const openChannel = Effect.fnUntraced(function* (
 
 const connectTo = Effect.fnUntraced(function* (
   host: SimulatedHost,
-  target: SshTarget
+  target: SshTarget,
+  jumpHosts: ReadonlyArray<SimulatedHost>
 ): Effect.fn.Return<SshSession, SshError, Scope.Scope> {
-  yield* authenticate(host, target)
   const channels = new Set<HostChannel>()
   let lost: SshError | undefined
   const connection: HostConnection = {
@@ -101,7 +110,7 @@ const connectTo = Effect.fnUntraced(function* (
       Effect.sync(() => {
         const error = failure(target, "closed", message)
         lost = error
-        host.connections.delete(connection)
+        for (const one of [host, ...jumpHosts]) one.connections.delete(connection)
         for (const channel of channels) {
           Deferred.doneUnsafe(channel.closed, Exit.void)
           Queue.failCauseUnsafe(channel.stdout, Cause.fail(error))
@@ -110,15 +119,18 @@ const connectTo = Effect.fnUntraced(function* (
         }
       })
   }
-  host.connections.add(connection)
+  // Whichever of the hosts on the way loses it: it is lost.
+  for (const one of [host, ...jumpHosts]) one.connections.add(connection)
   yield* Effect.addFinalizer(() =>
     Effect.sync(() => {
-      host.connections.delete(connection)
+      for (const one of [host, ...jumpHosts]) one.connections.delete(connection)
       for (const channel of channels) Deferred.doneUnsafe(channel.closed, Exit.void)
     })
   )
   return {
     hostKey: host.hostKey(),
+    hostKeyType: HOST_KEY_TYPE,
+    ...(jumpHosts.length === 0 ? {} : { jumpHostKeys: jumpHosts.map((jump) => pinOf(jump.publicKey())) }),
     exec: (command, stdin) => openChannel(host, target, command, stdin, channels, () => lost)
   }
 })
@@ -129,21 +141,28 @@ export const makeSimulatedHosts = Effect.fnUntraced(function* (
   const scope = yield* Effect.scope
   const hosts = new Map<string, SimulatedHost>()
   const keyOf = (address: string, port: number): string => `${address} ${port}`
-  const connect: SshClientShape["connect"] = Effect.fnUntraced(function* (target) {
-    const host = hosts.get(keyOf(target.address, target.port))
-    if (host === undefined) return yield* failure(target, "connect", "no route to host")
+  const logIn = Effect.fnUntraced(function* (login: SshLogin): Effect.fn.Return<SimulatedHost, SshError> {
+    const host = hosts.get(keyOf(login.address, login.port))
+    if (host === undefined) return yield* failure(login, "connect", "no route to host")
     host.countConnect()
     yield* pass(host.connectDelay)
     switch (host.reachability()) {
       case "refusing":
-        return yield* failure(target, "connect", "connection refused")
+        return yield* failure(login, "connect", "connection refused")
       case "blackholed":
         yield* Effect.sleep(CONNECT_TIMEOUT)
-        return yield* failure(target, "timeout", `no answer within ${Duration.toSeconds(CONNECT_TIMEOUT)} s`)
+        return yield* failure(login, "timeout", `no answer within ${Duration.toSeconds(CONNECT_TIMEOUT)} s`)
       case "up":
       case "mute":
-        return yield* connectTo(host, target)
+        yield* authenticate(host, login)
+        return host
     }
+  })
+  const connect: SshClientShape["connect"] = Effect.fnUntraced(function* (target) {
+    const jumpHosts = yield* Effect.forEach(target.jumpHosts ?? [], (login) =>
+      Effect.mapError(logIn(login), (error) => atJumpHost(targetName(target), error))
+    )
+    return yield* connectTo(yield* logIn(target), target, jumpHosts)
   })
   const client: SshClientShape = { connect }
   return {

@@ -7,9 +7,11 @@ import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import { refusal } from "../../ssh/HostKeys.ts"
 import type { SshClientShape, SshProcess, SshSession, SshTarget } from "../../ssh/SshClient.ts"
 import { targetName } from "../../ssh/SshClient.ts"
 import { SshError, type SshPhase } from "../../ssh/SshError.ts"
+import { hostKeyRefused } from "../../ssh/SshFailure.ts"
 import type { CutSwitch } from "../Faults.ts"
 import { type Millis, pass } from "./Time.ts"
 
@@ -19,6 +21,11 @@ export interface SshFaultPlan {
   readonly refuse: number
   /** connect: the server refuses a good key. Not for a product that rightly waits for a change then, unless healed. */
   readonly refuseKey: number
+  /**
+   * connect: somebody else answers at the host's address, with another host key. A client that knows the host's must
+   * refuse; one that doesn't finds the connection refused, since nothing here could tell what an impostor does.
+   */
+  readonly impostor: number
   /** exec: the connection is lost before the command reached the host. */
   readonly loseRequest: number
   /** exec: the connection is lost after some lines came back; the command runs on. */
@@ -34,6 +41,7 @@ export interface SshFaultPlan {
 export const noSshFaults: SshFaultPlan = {
   refuse: 0,
   refuseKey: 0,
+  impostor: 0,
   loseRequest: 0,
   drop: 0,
   dropAfterLines: 8,
@@ -41,12 +49,13 @@ export const noSshFaults: SshFaultPlan = {
   delay: 0
 }
 
-/** Every chance of a simulation, from its seed; `refuseKey` and `halfOpen` are left to those who ask for them. */
+/** Every chance of a simulation, from its seed; `refuseKey`, `impostor` and `halfOpen` are left to those who ask for them. */
 export const drawSshFaults: Effect.Effect<SshFaultPlan> = Effect.gen(function* () {
   const upTo = (most: number) => Effect.map(Random.next, (value) => value * most)
   return {
     refuse: yield* upTo(0.2),
     refuseKey: 0,
+    impostor: 0,
     loseRequest: yield* upTo(0.1),
     drop: yield* upTo(0.3),
     dropAfterLines: yield* Random.nextIntBetween(0, 20),
@@ -68,6 +77,15 @@ export const makeCut = (): CutSwitch & { readonly throwNow: () => void } => {
 
 const error = (target: SshTarget, phase: SshPhase, message: string): SshError =>
   new SshError({ phase, target: targetName(target), message })
+
+const OTHERS_KEY = Buffer.concat([Buffer.from([0, 0, 0, 11]), Buffer.from("ssh-ed25519"), Buffer.from([0, 0, 0, 1, 7])])
+
+const impostor = (target: SshTarget): SshError => {
+  const refused = refusal(target.hostKeys, target, OTHERS_KEY)
+  return refused === undefined
+    ? error(target, "connect", "connection refused")
+    : hostKeyRefused(targetName(target), refused)
+}
 
 const happens = (chance: number): Effect.Effect<boolean> =>
   chance === 0 ? Effect.succeed(false) : Effect.map(Random.next, (value) => value < chance)
@@ -121,7 +139,7 @@ export const cuttable = (inner: SshClientShape, cut: CutSwitch): SshClientShape 
   const bytes = (stream: Stream.Stream<Uint8Array, SshError>): Stream.Stream<Uint8Array, SshError> =>
     Stream.mapEffect(stream, (chunk) => guarded(Effect.succeed(chunk)))
   const session = (open: SshSession): SshSession => ({
-    hostKey: open.hostKey,
+    ...open,
     exec: (command, stdin) =>
       Effect.map(guarded(open.exec(command, stdin)), (process) => ({
         stdout: bytes(process.stdout),
@@ -143,7 +161,7 @@ export const held = (inner: SshClientShape, open: Effect.Effect<void>): SshClien
   return {
     connect: (target) =>
       Effect.map(passing(inner.connect(target)), (session) => ({
-        hostKey: session.hostKey,
+        ...session,
         exec: (command, stdin) =>
           Effect.map(passing(session.exec(command, stdin)), (process) => ({
             stdout: bytes(process.stdout),
@@ -177,8 +195,9 @@ export const faultySshClient = (inner: SshClientShape, plan: () => SshFaultPlan)
       yield* pass(faults.delay)
       if (yield* happens(faults.refuse)) return yield* error(target, "connect", "connection refused")
       if (yield* happens(faults.refuseKey)) return yield* error(target, "authentication", "the host refused the key")
+      if (yield* happens(faults.impostor)) return yield* impostor(target)
       const session = yield* inner.connect(target)
-      return { hostKey: session.hostKey, exec: (command, stdin) => exec(target, session, command, stdin) }
+      return { ...session, exec: (command, stdin) => exec(target, session, command, stdin) }
     })
   }
 }
@@ -187,7 +206,7 @@ export const faultySshClient = (inner: SshClientShape, plan: () => SshFaultPlan)
 export const droppingSshClient = (inner: SshClientShape, lines: () => number | undefined): SshClientShape => ({
   connect: (target) =>
     Effect.map(inner.connect(target), (session) => ({
-      hostKey: session.hostKey,
+      ...session,
       exec: (command, stdin) =>
         Effect.map(session.exec(command, stdin), (process) => {
           const after = lines()

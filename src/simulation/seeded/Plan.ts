@@ -48,6 +48,8 @@ export type Action =
   | { readonly do: "twoLeaders"; readonly forMillis: number }
   | { readonly do: "powerLoss" | "refuse" | "blackhole"; readonly host: string; readonly forMillis: number }
   | { readonly do: "loseConnections" | "killDriver" | "killStep" | "killFollowers"; readonly host: string }
+  /** The host gets another key, as if it were reinstalled; after a while a person takes the old one's pins away. */
+  | { readonly do: "newHostKey"; readonly host: string; readonly forMillis: number }
   | { readonly do: "maintenance"; readonly host: string; readonly forMillis: number }
 
 export interface Planned {

@@ -155,6 +155,10 @@ const onHost = Effect.fnUntraced(function* (run: Running, action: Extract<Action
       return yield* host.killStep
     case "killFollowers":
       return yield* host.killFollowers
+    case "newHostKey":
+      host.rotateHostKey()
+      yield* host.loseConnections
+      return yield* later(action.forMillis, Effect.ignore(unpin(world, host)))
     case "maintenance": {
       const set = (value: string | null) =>
         world.kube.patch(PooledRemoteMachines, ref(action.host), {
@@ -164,6 +168,21 @@ const onHost = Effect.fnUntraced(function* (run: Running, action: Extract<Action
       return yield* later(action.forMillis, Effect.ignore(set(null)))
     }
   }
+})
+
+/** A person has made sure of a host's new key: the old one's pins go, wherever they are. */
+const unpin = Effect.fnUntraced(function* ({ kube }: World, { address, hostKey }: SimulatedHost) {
+  const stale = (annotations: Readonly<Record<string, string>> = {}): boolean => {
+    const pin = annotations[Names.HOST_KEY_ANNOTATION]
+    return pin !== undefined && !pin.includes(hostKey())
+  }
+  const patch = { metadata: { annotations: { [Names.HOST_KEY_ANNOTATION]: null } } }
+  for (const { metadata, spec } of (yield* kube.list(RemoteMachines)).items)
+    if (spec.address === address && stale(metadata.annotations))
+      yield* Effect.ignore(kube.patch(RemoteMachines, ref(metadata.name), patch))
+  for (const { metadata, spec } of (yield* kube.list(PooledRemoteMachines)).items)
+    if (spec.machine.address === address && stale(metadata.annotations))
+      yield* Effect.ignore(kube.patch(PooledRemoteMachines, ref(metadata.name), patch))
 })
 
 const setClusterPaused = (world: World, paused: boolean) =>
@@ -266,6 +285,7 @@ const heal = Effect.fnUntraced(function* (run: Running) {
     yield* host.powerOn
     host.setReachability("up")
     host.kernel.failAt(undefined)
+    yield* unpin(world, host)
   }
   yield* setClusterPaused(world, false)
   for (const { metadata } of (yield* world.kube.list(RemoteMachines)).items)
@@ -285,6 +305,8 @@ const settle = Effect.fnUntraced(function* (run: Running) {
     const left = yield* unsettled(run.world)
     if (left.length === 0) return { rounds: round, left }
     for (const { machine } of left) if (machine !== undefined) yield* Effect.ignore(onMachine(run, "retry", machine))
+    // What was on its way to an object when its host got another key.
+    for (const host of run.world.hosts.hosts()) yield* unpin(run.world, host)
   }
   return { rounds: SETTLE_ROUNDS, left: yield* unsettled(run.world) }
 })

@@ -56,7 +56,7 @@ export const makeShellHost = Effect.fnUntraced(function* (parts: ShellParts): Ef
   const ssh: SshClientShape = {
     connect: (target) =>
       Effect.map(parts.ssh.connect(target), (session) => ({
-        hostKey: session.hostKey,
+        ...session,
         exec: (command, stdin) => session.exec(command, replaced(stdin, failpoint))
       }))
   }

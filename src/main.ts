@@ -13,12 +13,13 @@ import manifest from "../package.json" with { type: "json" }
 import { controller } from "./cli/controller.ts"
 import { crds } from "./cli/crds.ts"
 import { demo } from "./cli/demo.ts"
+import { render } from "./cli/render.ts"
 import { simulate } from "./cli/simulate.ts"
 import { up } from "./cli/up.ts"
 
 const machinist = Command.make("machinist").pipe(
   Command.withDescription("Cluster API provider that brings existing hosts, reachable by SSH, into k0s clusters"),
-  Command.withSubcommands([controller, crds, demo, simulate, up])
+  Command.withSubcommands([controller, crds, demo, render, simulate, up])
 )
 
 /** SIGTERM and Ctrl-C are how a controller is asked to stop: a stop that was asked for is no failure. */

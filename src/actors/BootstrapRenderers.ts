@@ -120,7 +120,12 @@ const commonInput = ({ spec }: BootstrapConfig, inputs: CommonInputs): CommonInp
 
 type Refused = { readonly reason?: string; readonly message: string }
 
-const payloadOf = (config: BootstrapConfig, inputs: Inputs, token: BootstrapToken): Result.Result<Payload, Refused> => {
+/** The files and steps, before they have a format. */
+export const payloadOf = (
+  config: BootstrapConfig,
+  inputs: Inputs,
+  token: BootstrapToken
+): Result.Result<Payload, Refused> => {
   const common = commonInput(config, inputs)
   const joinToken = (user: JoinToken["user"], server: string) => encodeJoinToken({ server, ca: inputs.ca, user, token })
   if (inputs.role === "worker") {

@@ -15,6 +15,7 @@ import {
   stringMap,
   strings
 } from "./Field.ts"
+import { IGNITION_VERSIONS } from "./IgnitionVersions.ts"
 import { conditionsField, observedGenerationField } from "./Meta.ts"
 
 /** What the API server fills in; also what an absent field means where an object never passed one. */
@@ -24,6 +25,8 @@ export const BOOTSTRAP_DEFAULTS = { k0sInstallDir: "/usr/local/bin", useSystemHo
 const MAX_FILES = 512
 /** Characters. */
 const MAX_VERSION_LENGTH = 256
+/** Characters, of at least a byte each. */
+const MAX_COMMAND_CHARACTERS = 120 * 1024
 
 const atomic: CrdHints = { "x-kubernetes-list-type": "atomic" }
 
@@ -88,10 +91,20 @@ const noTagVersion: CelRule = {
   message: "write the version with +k0s. (v1.27.2+k0s.0), not with -k0s."
 }
 
+/** What can stand in a URL and a git tag; empty is what Go clients write for none. */
+const VERSION = "^([0-9A-Za-z][0-9A-Za-z.+_-]*)?$"
+
 export const versionHints = {
-  worker: { maxLength: MAX_VERSION_LENGTH, "x-kubernetes-validations": [noTagVersion] },
-  controller: { minLength: 1, maxLength: MAX_VERSION_LENGTH }
+  worker: { maxLength: MAX_VERSION_LENGTH, pattern: VERSION, "x-kubernetes-validations": [noTagVersion] },
+  controller: { minLength: 1, maxLength: MAX_VERSION_LENGTH, pattern: VERSION }
 } satisfies Record<string, CrdHints>
+
+const celList = (texts: ReadonlyArray<string>): string => `[${texts.map((text) => `'${text}'`).join(", ")}]`
+
+const ignitionRules: ReadonlyArray<CelRule> = Object.entries(IGNITION_VERSIONS).map(([variant, versions]) => ({
+  rule: `self.variant != '${variant}' || self.version in ${celList(Object.keys(versions))}`,
+  message: `version of ${variant} must be one of ${Object.keys(versions).join(", ")}`
+}))
 
 export const IgnitionSchema = Schema.Struct({
   variant: field(
@@ -107,12 +120,22 @@ export const SecretMetadataSchema = Schema.Struct({
   annotations: optional(stringMap, "Annotations for the Secret.")
 })
 
+/** Linux takes no argument of more than 128 KiB, and cloud-init gives each command to `sh -c`; NUL ends a C string. */
+const command = field(Schema.String, "A command.", { maxLength: MAX_COMMAND_CHARACTERS, pattern: "^[^\\x00]*$" })
+const commands = Schema.Array(command)
+
+/** Ignition has no place for cloud-init's user data. */
+export const userDataRule: CelRule = {
+  rule: "!(has(self.ignition) && has(self.customUserDataRef))",
+  message: "customUserDataRef is for cloud-init: with ignition use ignition.additionalConfig"
+}
+
 /** Everything but the version; `role` is how the fields' descriptions name the node. */
 export const bootstrapFields = (role: "worker" | "controller", presence: "exactlyOne" | "atMostOne") => ({
   args: optional(strings, `Arguments for k0s ${role}.`, atomic),
   files: filesField(presence),
-  preStartCommands: optional(strings, "Commands to be run, in order, before k0s is downloaded and installed.", atomic),
-  postStartCommands: optional(strings, "Commands to be run, in order, after k0s has started.", atomic),
+  preStartCommands: optional(commands, "Commands to be run, in order, before k0s is downloaded and installed.", atomic),
+  postStartCommands: optional(commands, "Commands to be run, in order, after k0s has started.", atomic),
   preInstalledK0s: optional(Schema.Boolean, "The host has k0s already: nothing is downloaded.", { default: false }),
   downloadURL: optional(
     Schema.String,
@@ -137,7 +160,9 @@ export const bootstrapFields = (role: "worker" | "controller", presence: "exactl
     oneSourceHints
   ),
   secretMetadata: optional(SecretMetadataSchema, "Labels and annotations for the Secret with the bootstrap data."),
-  ignition: optional(IgnitionSchema, "Render Ignition instead of cloud-config.")
+  ignition: optional(IgnitionSchema, "Render Ignition instead of cloud-config.", {
+    "x-kubernetes-validations": ignitionRules
+  })
 })
 
 export const BootstrapPhase = Schema.Literals(["Pending", "Claimed", "Provisioning", "Ready", "Cleaning", "Deleted"])

@@ -3,7 +3,7 @@
  * Does not own what they become (domain/BootstrapScript.ts) nor when (domain/Bootstrap.ts).
  */
 import * as Schema from "effect/Schema"
-import { BootstrapStatusSchema, bootstrapFields, versionHints } from "./BootstrapParts.ts"
+import { BootstrapStatusSchema, bootstrapFields, userDataRule, versionHints } from "./BootstrapParts.ts"
 import {
   ageColumn,
   type Column,
@@ -13,7 +13,7 @@ import {
   messageColumn,
   reasonColumn
 } from "./Definition.ts"
-import { field, opaque, optional, status } from "./Field.ts"
+import { type CrdHints, field, opaque, optional, status } from "./Field.ts"
 import { objectFields, TemplateMetaSchema } from "./Meta.ts"
 import { API_VERSION, BOOTSTRAP_GROUP } from "./Names.ts"
 
@@ -27,9 +27,11 @@ const K0sWorkerConfigSpecSchema = Schema.Struct({
 })
 export interface K0sWorkerConfigSpec extends Schema.Schema.Type<typeof K0sWorkerConfigSpecSchema> {}
 
+const specHints: CrdHints = { "x-kubernetes-validations": [userDataRule] }
+
 export const K0sWorkerConfigSchema = Schema.Struct({
   ...objectFields,
-  spec: optional(K0sWorkerConfigSpecSchema, "Desired state of the K0sWorkerConfig; may be empty."),
+  spec: optional(K0sWorkerConfigSpecSchema, "Desired state of the K0sWorkerConfig; may be empty.", specHints),
   status: status(field(BootstrapStatusSchema, "Observed state of the K0sWorkerConfig."))
 })
 export interface K0sWorkerConfig extends Schema.Schema.Type<typeof K0sWorkerConfigSchema> {}
@@ -75,7 +77,8 @@ export const K0sWorkerConfigTemplateSchema = Schema.Struct({
           metadata: optional(TemplateMetaSchema, "Metadata of the K0sWorkerConfigs made from the template."),
           spec: optional(
             K0sWorkerConfigSpecSchema,
-            "Spec of the K0sWorkerConfigs made from the template; may be empty."
+            "Spec of the K0sWorkerConfigs made from the template; may be empty.",
+            specHints
           )
         }),
         "What a K0sWorkerConfig made from this template looks like."
@@ -140,7 +143,7 @@ export interface K0sControllerConfigSpec extends Schema.Schema.Type<typeof K0sCo
 
 export const K0sControllerConfigSchema = Schema.Struct({
   ...objectFields,
-  spec: field(K0sControllerConfigSpecSchema, "Desired state of the K0sControllerConfig."),
+  spec: field(K0sControllerConfigSpecSchema, "Desired state of the K0sControllerConfig.", specHints),
   status: status(field(BootstrapStatusSchema, "Observed state of the K0sControllerConfig."))
 })
 export interface K0sControllerConfig extends Schema.Schema.Type<typeof K0sControllerConfigSchema> {}

@@ -29,7 +29,7 @@ const respec =
   (all) =>
     all.kube.patch(K0sWorkerConfigs, ref(B.NAME), { spec })
 const put =
-  (name: string, data: Readonly<Record<string, string>>): Act =>
+  (name: string, data: Readonly<Record<string, string | Uint8Array>>): Act =>
   (all) =>
     all.kube.create(Secrets, { metadata: ref(name), data: secretData(data) })
 const change =
@@ -44,10 +44,10 @@ const fileFrom = (contentFrom: JsonObject): JsonObject => ({ files: [{ path: "/e
 
 const cases: ReadonlyArray<Case> = [
   {
-    name: "a version that Ignition's variant never had",
-    spec: { ignition: { variant: "fcos", version: "9.9.9" } },
+    name: "Butane that is none",
+    spec: { ignition: { variant: "fcos", version: "1.5.0", additionalConfig: "storage: {hush-hush: []}" } },
     reason: "InvalidConfig",
-    says: /spec\.ignition\.version of fcos must be one of 1\.0\.0/,
+    says: /spec\.ignition\.additionalConfig has storage\./,
     mend: respec({ ignition: null })
   },
   {
@@ -115,7 +115,7 @@ const cases: ReadonlyArray<Case> = [
   },
   {
     name: "more than a Secret can carry",
-    before: put("big", { x: randomBytes(600 * 1024).toString("latin1") }),
+    before: put("big", { x: randomBytes(800 * 1024) }),
     spec: fileFrom({ secretRef: { name: "big", key: "x" } }),
     reason: "BootstrapDataTooLarge",
     says: /\/etc\/x is \d+ KiB.*A Secret holds 1024 KiB/,

@@ -241,6 +241,57 @@ const configs: ReadonlyArray<AdmissionCase> = [
   },
   { name: "a relative path", ...files({ path: "a", content: "x" }), refused: "spec.files[0].path", by: "schema" },
   { name: "a directory as path", ...files({ path: "/a/", content: "x" }), refused: "spec.files[0].path", by: "schema" },
+  {
+    name: "a path with a line break",
+    ...files({ path: "/a\nb", content: "x" }),
+    refused: "spec.files[0].path",
+    by: "schema"
+  },
+  {
+    name: "a reference without a key",
+    ...files({ path: "/a", contentFrom: { secretRef: { name: "s" } } }),
+    refused: "spec.files[0].contentFrom.secretRef.key: Required value",
+    by: "schema"
+  },
+  {
+    name: "a reference with an empty name",
+    ...files({ path: "/a", contentFrom: { configMapRef: { name: "", key: "k" } } }),
+    refused: "spec.files[0].contentFrom.configMapRef.name",
+    by: "schema"
+  },
+  { name: "an empty version, as Go clients write it", ...worker({ version: "" }) },
+  { name: "a version with a blank", ...worker({ version: "v1.27 2" }), refused: "spec.version", by: "schema" },
+  {
+    name: "a command longer than Linux takes",
+    ...worker({ preStartCommands: ["true", "x".repeat(120 * 1024 + 1)] }),
+    refused: "spec.preStartCommands[1]",
+    by: "schema"
+  },
+  {
+    name: "a command with a NUL",
+    ...worker({ postStartCommands: ["a\0b"] }),
+    refused: "spec.postStartCommands[0]",
+    by: "schema"
+  },
+  {
+    name: "a relative install directory",
+    ...worker({ k0sInstallDir: "bin" }),
+    refused: "spec.k0sInstallDir",
+    by: "schema"
+  },
+  {
+    name: "a relative working directory of a worker",
+    ...worker({ workingDir: "./k0s" }),
+    refused: "spec.workingDir",
+    by: "schema"
+  },
+  { name: "octal permissions with a leading zero more", ...files({ path: "/a", content: "x", permissions: "01755" }) },
+  {
+    name: "permissions that no octal number is",
+    ...files({ path: "/a", content: "x", permissions: "0899" }),
+    refused: "spec.files[0].permissions",
+    by: "schema"
+  },
   { name: "octal permissions", ...files({ path: "/a", content: "x", permissions: "0755" }) },
   {
     name: "permissions in letters",
@@ -264,6 +315,29 @@ const configs: ReadonlyArray<AdmissionCase> = [
     ...worker({ ignition: { variant: "arch", version: "1.0.0" } }),
     refused: "spec.ignition.variant",
     by: "schema"
+  },
+  ...["fcos", "flatcar", "openshift", "r4e", "fiot"].map(
+    (variant): AdmissionCase => ({
+      name: `a version that ${variant} never had`,
+      ...worker({ ignition: { variant, version: "2.0.0" } }),
+      refused: `version of ${variant} must be one of`,
+      by: "rule"
+    })
+  ),
+  {
+    name: "ignition and user data of cloud-init",
+    ...worker({ ignition: { variant: "fcos", version: "1.5.0" }, customUserDataRef: configMap }),
+    refused: "customUserDataRef is for cloud-init",
+    by: "rule"
+  },
+  {
+    name: "a template with ignition and user data of cloud-init",
+    plural: "k0sworkerconfigtemplates",
+    spec: {
+      template: { spec: { ignition: { variant: "fcos", version: "1.5.0" }, customUserDataRef: configMap } }
+    },
+    refused: "customUserDataRef is for cloud-init",
+    by: "rule"
   },
   {
     name: "a controller, as K0sControlPlane makes it",

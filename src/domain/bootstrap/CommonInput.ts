@@ -111,12 +111,12 @@ const directory = (field: string, path: string | undefined, absent: string): Res
 const userFile = (file: FileInput, index: number): Result.Result<BootstrapFile, InvalidBootstrap> => {
   const field = `spec.files[${index}]`
   const permissions = file.permissions === undefined || file.permissions === "" ? "0644" : file.permissions
-  if (!/^[0-7]{3,4}$/.test(permissions)) return invalid(`${field}.permissions`, "must be octal, like 0644")
+  if (!/^0?[0-7]{3,4}$/.test(permissions)) return invalid(`${field}.permissions`, "must be octal, like 0644")
   if (file.path.endsWith("/")) return invalid(`${field}.path`, "names a directory")
   return Result.map(absolutePath(`${field}.path`, file.path), (path) => ({
     path,
     content: typeof file.content === "string" ? Buffer.from(file.content, "utf8") : file.content,
-    mode: permissions.padStart(4, "0")
+    mode: permissions.slice(-4).padStart(4, "0")
   }))
 }
 

@@ -45,9 +45,9 @@ const fileFrom = (contentFrom: JsonObject): JsonObject => ({ files: [{ path: "/e
 const cases: ReadonlyArray<Case> = [
   {
     name: "Butane that is none",
-    spec: { ignition: { variant: "fcos", version: "1.5.0", additionalConfig: "storage: {hush-hush: []}" } },
+    spec: { ignition: { variant: "fcos", version: "1.5.0", additionalConfig: "storage: {fils: [hush-hush]}" } },
     reason: "InvalidConfig",
-    says: /spec\.ignition\.additionalConfig has storage\./,
+    says: /spec\.ignition\.additionalConfig has storage\.fils/,
     mend: respec({ ignition: null })
   },
   {

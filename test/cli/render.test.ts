@@ -1,50 +1,17 @@
 /**
- * Holds `machinist render`: what the provider would write, offline, for every example of the pages and for objects that
- * refer to others; placeholders that are told; errors that name file, object and field, and never a value.
+ * Holds `machinist render`: what the provider would write, offline, for objects that refer to others; placeholders that are told; errors that name file, object and field, and never a value.
  */
-import * as NodeServices from "@effect/platform-node/NodeServices"
-import { assert, describe, it } from "@effect/vitest"
-import * as Cause from "effect/Cause"
-import * as CliError from "effect/cli/CliError"
-import * as Command from "effect/cli/Command"
+import { assert, describe } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import * as FileSystem from "effect/FileSystem"
 import * as Result from "effect/Result"
-import type * as Scope from "effect/Scope"
-import * as TestConsole from "effect/testing/TestConsole"
-import { parse, parseAllDocuments } from "yaml"
-import { render } from "../../src/cli/render.ts"
+import { parseAllDocuments } from "yaml"
 import { ignitionContents } from "../../src/domain/bootstrap/Ignition.ts"
 import { parseCloudConfig } from "../../src/domain/CloudConfig.ts"
 import { decodeJoinToken, encodeJoinToken } from "../../src/domain/JoinToken.ts"
-import { assertText } from "../domain/golden.ts"
-import { pageExamples } from "../support/pageExamples.ts"
+import { ran, test } from "../support/rendering.ts"
 
 const TOKEN = "abcdef.0123456789abcdef"
-
-interface Ran {
-  readonly out: string
-  readonly told: ReadonlyArray<string>
-  /** Undefined: it succeeded. */
-  readonly error: string | undefined
-}
-
-const userMessage = (cause: Cause.Cause<unknown>): string => {
-  const error = Cause.squash(cause)
-  return error instanceof CliError.UserError ? (error.userMessage ?? "") : String(error)
-}
-
-const ran = Effect.fnUntraced(function* (...args: ReadonlyArray<string>) {
-  const [before, toldBefore] = [(yield* TestConsole.logLines).length, (yield* TestConsole.errorLines).length]
-  const exit = yield* Effect.exit(Command.runWith(render, { version: "0.0.0" })(args))
-  const result: Ran = {
-    out: (yield* TestConsole.logLines).slice(before).join("\n"),
-    told: (yield* TestConsole.errorLines).slice(toldBefore).map(String),
-    error: Exit.isSuccess(exit) ? undefined : userMessage(exit.cause)
-  }
-  return result
-})
 
 /** Of YAML that a test writes. */
 const rendered = Effect.fnUntraced(function* (yaml: string, ...args: ReadonlyArray<string>) {
@@ -54,9 +21,6 @@ const rendered = Effect.fnUntraced(function* (yaml: string, ...args: ReadonlyArr
   const result = yield* ran("--f", `${directory}/in.yaml`, ...args)
   return { ...result, error: result.error?.replaceAll(`${directory}/`, "") }
 })
-
-const test = (name: string, body: Effect.Effect<unknown, unknown, NodeServices.NodeServices | Scope.Scope>) =>
-  it.effect(name, () => Effect.asVoid(Effect.scoped(body)).pipe(Effect.provide(NodeServices.layer)))
 
 const config = (spec: string, kind = "K0sWorkerConfig"): string =>
   `apiVersion: bootstrap.cluster.x-k8s.io/v1beta1\nkind: ${kind}\nmetadata: {name: w}\nspec: ${spec}\n`
@@ -87,28 +51,6 @@ const tokenIn = (data: string) => {
   )
   return Result.getOrThrow(decodeJoinToken(Buffer.from(file?.content ?? []).toString()))
 }
-
-describe("the pages' examples", () => {
-  for (const { config: example, name } of pageExamples)
-    test(
-      `${name}: golden, explained, and the same with the comments taken out`,
-      Effect.gen(function* () {
-        const file = `examples/${name}`
-        const fs = yield* FileSystem.FileSystem
-        const files = (yield* fs.readDirectory(file))
-          .filter((one) => one.endsWith(".yaml"))
-          .flatMap((one) => ["--f", `${file}/${one}`])
-        const args = [...files, "--config", example.metadata.name, "--token", TOKEN]
-        const plain = yield* ran(...args)
-        assert.isUndefined(plain.error)
-        const explained = yield* ran(...args, "--explain")
-        assertText(new URL(`./render/${name}.yaml`, import.meta.url).pathname, `${explained.out}\n`)
-        assert.strictEqual(explained.out.replaceAll(/^ {2}# <- .*\n/gm, ""), plain.out)
-        assert.deepStrictEqual(parse(explained.out), parse(plain.out))
-        assert.notInclude(explained.out, "undefined")
-      })
-    )
-})
 
 describe("what the files say", () => {
   test(

@@ -282,6 +282,7 @@ export const cleanRequest = (
     dataDir: run.dataDir,
     workingDir: run.workingDir,
     downloadedK0s: run.downloadedK0s,
+    tries: attempt,
     customCleanUpCommands: machine.spec.customCleanUpCommands
   })
   return {

@@ -212,7 +212,7 @@ export const make = (services: Services) => {
       const tell = Effect.flatMap(HostPlan.access(kube, machine), (access) => hosts.quarantine(access, who))
       // A host outside pools has nobody else to remember it; one that can't be reached can't be told.
       yield* tell.pipe(Effect.timeout(QUARANTINE_MILLIS), Effect.ignore)
-      yield* allocator.quarantine(claimant(), claim, reason)
+      yield* allocator.quarantine(claimant(), { ...claim, run }, reason)
       yield* post(Event.Released({ leaving: "deleted" }))
     })
 

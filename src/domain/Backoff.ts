@@ -19,6 +19,13 @@ export const CONNECT_BACKOFF: BackoffPolicy = { baseMillis: 1_000, factor: 2, ca
 export const STEP_BACKOFF: BackoffPolicy = { baseMillis: 10_000, factor: 2, capMillis: 300_000, jitter: 0.5 }
 /** Cleaning that failed or found leftovers: a container may need time to die. */
 export const CLEAN_BACKOFF: BackoffPolicy = { baseMillis: 5_000, factor: 2, capMillis: 60_000, jitter: 0.5 }
+/** A quarantined host, cleaned once more in the background: something of its own may have ended meanwhile. */
+export const QUARANTINE_BACKOFF: BackoffPolicy = {
+  baseMillis: 600_000,
+  factor: 2,
+  capMillis: 3_600_000,
+  jitter: 0.5
+}
 /** API server: conflicts, 429 and 5xx. */
 export const API_BACKOFF: BackoffPolicy = { baseMillis: 200, factor: 2, capMillis: 30_000, jitter: 0.5 }
 /** A workload cluster that does not answer yet: its control plane may still be starting. */

@@ -6,21 +6,6 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { HostFacts } from "./bootstrap/HostFacts.ts"
 
-/** Value of annotation `machinist.dev/claim`, JSON, on the RemoteMachine and on its PooledRemoteMachine. */
-export const Claim = Schema.Struct({
-  /** Unique for ever; also names the claim on the host. */
-  id: Schema.String,
-  /** Name of the PooledRemoteMachine (same namespace); empty for a machine with an address of its own. */
-  host: Schema.String,
-  /** `namespace/name` of the RemoteMachine. */
-  machine: Schema.String,
-  /** uid of the RemoteMachine when it was claimed; a moved object gets a new one. */
-  uid: Schema.String,
-  /** On the host's side only: why it was given up on, and waits for a person. */
-  quarantined: Schema.optionalKey(Schema.String)
-})
-export type Claim = typeof Claim.Type
-
 /** `worker` unless the bootstrap config is a controller's: decides what cleaning has to undo. */
 export const Role = Schema.Literals(["worker", "controller"])
 export type Role = typeof Role.Type
@@ -51,6 +36,23 @@ export const RunRecord = Schema.Struct({
   workingDir: Schema.optionalKey(Schema.String)
 })
 export type RunRecord = typeof RunRecord.Type
+
+/** Value of annotation `machinist.dev/claim`, JSON, on the RemoteMachine and on its PooledRemoteMachine. */
+export const Claim = Schema.Struct({
+  /** Unique for ever; also names the claim on the host. */
+  id: Schema.String,
+  /** Name of the PooledRemoteMachine (same namespace); empty for a machine with an address of its own. */
+  host: Schema.String,
+  /** `namespace/name` of the RemoteMachine. */
+  machine: Schema.String,
+  /** uid of the RemoteMachine when it was claimed; a moved object gets a new one. */
+  uid: Schema.String,
+  /** On the host's side only: why it was given up on, and waits for a person. */
+  quarantined: Schema.optionalKey(Schema.String),
+  /** Beside it: what cleaning needs to try again; the machine, and its own record, are gone by then. */
+  run: Schema.optionalKey(RunRecord)
+})
+export type Claim = typeof Claim.Type
 
 const ClaimText = Schema.fromJsonString(Claim)
 const RunText = Schema.fromJsonString(RunRecord)

@@ -20,6 +20,8 @@ import { plainText, quote, shellWords } from "./bootstrap/ShellWords.ts"
 const STOP_GRACE_SECONDS = 20
 /** Seconds for etcd to take its member out; without quorum it never does. */
 const LEAVE_SECONDS = 60
+/** Tries of cleaning in which a member that can't leave holds everything up; a cluster may be gone for good. */
+export const LEAVE_TRIES = 4
 
 export type K0sRole = "worker" | "controller"
 
@@ -37,6 +39,8 @@ export interface CleaningInput {
   readonly downloadedK0s?: boolean | undefined
   /** Non-empty: they replace the default steps, and complete cleaning is the user's promise; still verified. */
   readonly customCleanUpCommands?: ReadonlyArray<string> | undefined
+  /** Which try this is, from 1. */
+  readonly tries?: number | undefined
   /** Files of the bootstrap data, as far as still known. */
   readonly files?: ReadonlyArray<{ readonly path: string; readonly append?: boolean }> | undefined
 }
@@ -76,8 +80,14 @@ const lines = (...parts: ReadonlyArray<string>): string => parts.join("\n")
 const dataDirFlags = (dataDir: string): ReadonlyArray<string> =>
   dataDir === DEFAULT_DATA_DIR ? [] : ["--data-dir", quote(dataDir)]
 
-const leaveEtcd = ({ k0s, dataDir }: Paths): Step => {
-  const leave = ["etcd", "leave", ...dataDirFlags(dataDir)].join(" ")
+/** Left behind by a leave that failed: nothing is stopped nor reset then, and verification tells of it by its name. */
+export const ETCD_NOT_LEFT = "/run/machinist-etcd-member-could-not-leave"
+
+const WAITS_FOR_ETCD = `if [ -e ${ETCD_NOT_LEFT} ]; then echo 'its etcd member has not left yet' >&2; exit 1; fi`
+
+const leaveEtcd = ({ k0s, dataDir }: Paths, insist: boolean): Step => {
+  // Below what a reset removes: a later try must not ask a member that is gone to leave.
+  const left = quote(posix.join(dataDir, "etcd", ".machinist-left"))
   return namedStep(
     "leave etcd",
     lines(
@@ -85,10 +95,28 @@ const leaveEtcd = ({ k0s, dataDir }: Paths): Step => {
       `k0s=${quote(k0s)}`,
       SERVICE_FUNCTIONS,
       ACTIVE,
+      `rm -f ${ETCD_NOT_LEFT}`,
+      "not_left() {",
+      '  echo "$1" >&2',
+      ...(insist
+        ? ["  echo 'given up: the member is left behind in the other controllers' >&2"]
+        : [`  : >${ETCD_NOT_LEFT}`]),
+      "  exit 1",
+      "}",
+      `bounded() { if has timeout; then timeout ${LEAVE_SECONDS} "$@"; else "$@"; fi; }`,
+      "# How many members etcd knows of; 0: it does not answer.",
+      `members() { bounded ${[`"$k0s" etcd member-list`, ...dataDirFlags(dataDir)].join(" ")} 2>/dev/null | tr ',' '\\n' | grep -c '"https*://' || true; }`,
       'if ! [ -x "$k0s" ]; then echo "no $k0s: nothing to leave"; exit 0; fi',
       `if ! [ -d ${quote(posix.join(dataDir, "etcd"))} ]; then echo 'no etcd member on this host'; exit 0; fi`,
-      "if ! active k0scontroller; then echo 'k0scontroller does not run: its etcd member can only be removed from another one' >&2; exit 1; fi",
-      `if has timeout; then timeout ${LEAVE_SECONDS} "$k0s" ${leave}; else "$k0s" ${leave}; fi`
+      `if [ -e ${left} ]; then echo 'the etcd member has left already'; exit 0; fi`,
+      "active k0scontroller || not_left 'k0scontroller does not run: its etcd member can only be removed from another one'",
+      "before=$(members)",
+      `if [ "$before" = 1 ]; then echo 'the only member of its etcd: nothing to leave'; exit 0; fi`,
+      `bounded ${[`"$k0s" etcd leave`, ...dataDirFlags(dataDir)].join(" ")} || not_left 'etcd did not let its member go'`,
+      "# A member that has left does not answer any more.",
+      "after=$(members)",
+      'if [ "$after" -gt 0 ] && [ "$after" -ge "$before" ]; then not_left "etcd still has $after members"; fi',
+      `: >${left}`
     )
   )
 }
@@ -98,6 +126,7 @@ const stop = (role: K0sRole, { k0s }: Paths): Step =>
     "stop k0s",
     lines(
       "set -eu",
+      WAITS_FOR_ETCD,
       `k0s=${quote(k0s)}`,
       SERVICE_FUNCTIONS,
       UPTIME,
@@ -131,6 +160,7 @@ const reset = (input: CleaningInput, { k0s, dataDir }: Paths): Step => {
     "reset k0s",
     lines(
       "set -eu",
+      WAITS_FOR_ETCD,
       `k0s=${quote(k0s)}`,
       'has() { command -v "$1" >/dev/null 2>&1; }',
       'if [ -x "$k0s" ]; then',
@@ -163,7 +193,11 @@ const customSteps = (list: ReadonlyArray<string>): ReadonlyArray<Step> =>
 const defaultSteps = (input: CleaningInput, paths: Paths): ReadonlyArray<Step> =>
   input.bootstrap === "other"
     ? []
-    : [...(input.role === "controller" ? [leaveEtcd(paths)] : []), stop(input.role, paths), reset(input, paths)]
+    : [
+        ...(input.role === "controller" ? [leaveEtcd(paths, (input.tries ?? 1) > LEAVE_TRIES)] : []),
+        stop(input.role, paths),
+        reset(input, paths)
+      ]
 
 export const cleaning = (input: CleaningInput): Cleaning => {
   const dataDir = input.dataDir ?? DEFAULT_DATA_DIR
@@ -187,6 +221,7 @@ export const cleaning = (input: CleaningInput): Cleaning => {
       paths: [
         ...new Set([
           ...unique,
+          ...(k0s && input.role === "controller" && custom.length === 0 ? [ETCD_NOT_LEFT] : []),
           // The default data directory is what `k0s: true` looks at: empty on a disk of its own, it is clean.
           ...(k0s && dataDir !== DEFAULT_DATA_DIR ? [dataDir] : []),
           ...(k0s && input.kubeletRootDir !== undefined ? [input.kubeletRootDir] : [])

@@ -48,6 +48,8 @@ export const quarantined = (claim: Claim, failure: Failure): Notice => ({
   type: "Warning",
   reason: "Quarantined",
   message:
-    `Gave up cleaning ${hostOf(claim)}: ${failure.message} It is not given to another machine. ` +
-    "Clean it by hand, then annotate its PooledRemoteMachine with machinist.dev/release."
+    `Gave up cleaning ${hostOf(claim)}: ${failure.message} It is not given to another machine` +
+    (claim.host === ""
+      ? ". Clean it by hand, then remove /var/lib/machinist on it."
+      : ", and cleaned again from time to time. Or clean it by hand, then annotate its PooledRemoteMachine with machinist.dev/release.")
 })

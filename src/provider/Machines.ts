@@ -4,7 +4,8 @@
 import * as Effect from "effect/Effect"
 import * as MachineActor from "../actors/MachineActor.ts"
 import { PoolAllocator } from "../actors/PoolAllocator.ts"
-import { PooledRemoteMachines } from "../api/PooledRemoteMachine.ts"
+import * as QuarantineCleaner from "../actors/QuarantineCleaner.ts"
+import { type PooledRemoteMachine, PooledRemoteMachines } from "../api/PooledRemoteMachine.ts"
 import { type RemoteMachine, RemoteMachines } from "../api/RemoteMachine.ts"
 import type * as Machine from "../domain/Machine.ts"
 import * as Reflector from "../kube/Reflector.ts"
@@ -43,8 +44,10 @@ export const run = Effect.fnUntraced(function* (core: Core, { entered }: Inspect
   yield* Effect.all([hosts.synced, machines.reflector.synced, core.synced], { discard: true })
   // All machines before any host: a host is only free when no machine means to have it.
   yield* Effect.forEach(yield* machines.reflector.list(), seen, { discard: true })
-  yield* Effect.forEach(yield* hosts.list(), allocator.hostSeen, { discard: true })
+  const quarantine = yield* QuarantineCleaner.make(hosts.list())
+  const hostSeen = (host: PooledRemoteMachine) => Effect.andThen(allocator.hostSeen(host), quarantine.seen(host))
+  yield* Effect.forEach(yield* hosts.list(), hostSeen, { discard: true })
   yield* allocator.synced
-  yield* Family.follow(hosts, allocator.hostSeen, allocator.hostGone)
+  yield* Family.follow(hosts, hostSeen, allocator.hostGone)
   yield* machines.follow
 })

@@ -6,7 +6,14 @@ import { spawnSync } from "node:child_process"
 import { assert, describe, it } from "@effect/vitest"
 import * as Result from "effect/Result"
 import { workerBootstrap } from "../../src/domain/BootstrapScript.ts"
-import { type CleaningInput, cleaning, installFacts, isRemovable } from "../../src/domain/Cleaning.ts"
+import {
+  type CleaningInput,
+  cleaning,
+  ETCD_NOT_LEFT,
+  installFacts,
+  isRemovable,
+  LEAVE_TRIES
+} from "../../src/domain/Cleaning.ts"
 import { ScriptHost } from "./ScriptHost.ts"
 
 const worker: CleaningInput = { bootstrap: "k0s", role: "worker" }
@@ -63,7 +70,9 @@ describe("a whole k0s", () => {
     assert.deepStrictEqual(clean(host, input), [0, 0, 0])
     assert.deepStrictEqual(host.log(), [
       "systemctl is-active --quiet k0scontroller",
+      "k0s etcd member-list --data-dir /var/k0s",
       "k0s etcd leave --data-dir /var/k0s",
+      "k0s etcd member-list --data-dir /var/k0s",
       "systemctl stop k0scontroller",
       "k0s reset --data-dir /var/k0s --kubelet-root-dir /data/kubelet",
       "systemctl disable k0scontroller",
@@ -111,6 +120,44 @@ describe("half of a k0s", () => {
     host.stub("systemctl", "exit 3")
     host.stub("k0s", "", "/usr/local/bin/k0s")
     assert.strictEqual(host.run(script({ ...worker, role: "controller" }, "leave etcd")).code, 1)
+  })
+  const controller: CleaningInput = { ...worker, role: "controller" }
+  const withEtcd = (host: ScriptHost, body: string): void => {
+    host.write("/run/systemd/system/x", "")
+    host.write("/etc/systemd/system/k0scontroller.service", "")
+    host.write("/var/lib/k0s/etcd/member", "")
+    host.stub("systemctl")
+    host.stub("k0s", body, "/usr/local/bin/k0s")
+  }
+  const LIST = (members: string) => `case "$*" in "etcd member-list") echo '{"members":{${members}}}' ;; esac`
+  it("a member that can't leave holds everything up, and verification names it; given up on after a few tries", () => {
+    for (const body of ['[ "$2" != leave ]', LIST('"a":"https://1:2380","b":"https://2:2380"')]) {
+      using host = new ScriptHost()
+      withEtcd(host, body)
+      assert.deepStrictEqual(clean(host, controller), [1, 1, 1])
+      assert.isTrue(host.exists(ETCD_NOT_LEFT))
+      assert.include(cleaning(controller).verify.paths, ETCD_NOT_LEFT)
+      assert.isFalse(host.log().some((line) => /systemctl stop|k0s reset/.test(line)))
+      assert.deepStrictEqual(clean(host, { ...controller, tries: LEAVE_TRIES }), [1, 1, 1])
+      assert.deepStrictEqual(clean(host, { ...controller, tries: LEAVE_TRIES + 1 }), [1, 0, 0])
+      assert.isFalse(host.exists(ETCD_NOT_LEFT))
+      assert.include(host.log(), "k0s reset")
+    }
+  })
+  it("a member that leaves on a later try lets the rest go on; the only one need not leave", () => {
+    using host = new ScriptHost()
+    withEtcd(host, "exit 1")
+    clean(host, controller)
+    withEtcd(host, "")
+    assert.deepStrictEqual(clean(host, { ...controller, tries: 2 }), [0, 0, 0])
+    assert.isFalse(host.exists(ETCD_NOT_LEFT))
+    // The reset was a stand-in's: what it would have removed is there, and k0s runs no more.
+    withEtcd(host, '[ "$1" != etcd ]')
+    assert.deepStrictEqual(clean(host, { ...controller, tries: 3 }), [0, 0, 0])
+    using last = new ScriptHost()
+    withEtcd(last, LIST('"a":"https://1:2380"'))
+    assert.deepStrictEqual(clean(last, controller), [0, 0, 0])
+    assert.notInclude(last.log(), "k0s etcd leave")
   })
   it("a k0s that no service knows is stopped too", () => {
     using host = new ScriptHost()

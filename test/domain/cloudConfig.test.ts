@@ -203,6 +203,13 @@ runcmd:
 })
 
 describe("the whole", () => {
+  it("plain scalars are what PyYAML takes them for: a token is never a number", () => {
+    assert.strictEqual(
+      ok(config("runcmd: [[join, 123e456, y, 09, 010, 1.5]]")).steps[0]?.script,
+      "join 123e456 y 09 8 1.5"
+    )
+    assert.deepStrictEqual(files(ok(config("write_files: [{path: /t, content: 12e45}]")))[0]?.content, "12e45")
+  })
   it("gzip, byte order mark, blank lines before, nothing in it", () => {
     assert.deepStrictEqual(ok(gzipSync(config("runcmd: [a]"))).steps, [{ name: "runcmd 1", script: "a" }])
     assert.deepStrictEqual(ok(`\ufeff\n\n${config("runcmd: [a]")}`).steps.length, 1)

@@ -115,10 +115,19 @@ const start = (name: string): Step =>
       `unit=${quote(name)}`,
       "# A unit without an [Install] section is started by others, or not at all.",
       'case $(systemctl is-enabled "$unit" 2>/dev/null || true) in enabled* | alias | generated) ;; *) exit 0 ;; esac',
-      'systemctl start "$unit" || {',
-      `  ${LAST_WORDS} "$unit" >&2 || true`,
-      "  exit 1",
-      "}"
+      "# One that has run since the boot, and is done, must not do it twice: a reboot may have started it.",
+      'if [ "$(systemctl is-active "$unit" 2>/dev/null || true)" = inactive ] &&',
+      '  [ "$(systemctl show -p ExecMainExitTimestampMonotonic --value "$unit")" -gt 0 ] 2>/dev/null; then exit 0; fi',
+      "# Only the unit's own failure counts: a systemd that goes down for a reboot drops its callers.",
+      'until systemctl start "$unit"; do',
+      '  case $(systemctl is-active "$unit" 2>/dev/null || true) in',
+      "    failed | inactive)",
+      `      ${LAST_WORDS} "$unit" >&2 || true`,
+      "      exit 1",
+      "      ;;",
+      "  esac",
+      "  sleep 1",
+      "done"
     )
   )
 

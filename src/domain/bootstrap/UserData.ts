@@ -3,7 +3,7 @@
  * its first line: cloud-configs, which become one, and scripts. What is in a cloud-config is CloudConfigParse.ts's.
  */
 import * as Result from "effect/Result"
-import { LineCounter, parseDocument } from "yaml"
+import { LineCounter, parseDocument, type Tags } from "yaml"
 import { type BootstrapDataError, type BootstrapDataErrorReason, dataError } from "./BootstrapDataError.ts"
 import { type Config, isRecord, mergeConfigs, mergersOf } from "./CloudConfigMerge.ts"
 import { CLOUD_CONFIG_HEADER, JINJA_MARKUP } from "./CloudConfigRender.ts"
@@ -37,11 +37,29 @@ const error = (reason: BootstrapDataErrorReason, message: string, line?: number)
 /** Aliases a document may follow: more is an attempt to blow memory up. */
 const MAX_ALIASES = 100
 
+/** Plain scalars that PyYAML takes for more than text; YAML 1.1 itself has more, like `y`, `09` and `12e4`. */
+const NOT_TEXT: Readonly<Record<string, string>> = {
+  "tag:yaml.org,2002:bool": "yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF",
+  "tag:yaml.org,2002:int":
+    "[-+]?0b[01_]+|[-+]?0[0-7_]+|[-+]?(?:0|[1-9][0-9_]*)|[-+]?0x[0-9a-fA-F_]+|[-+]?[1-9][0-9_]*(?::[0-5]?[0-9])+",
+  "tag:yaml.org,2002:float":
+    "[-+]?[0-9][0-9_]*\\.[0-9_]*(?:[eE][-+][0-9]+)?|\\.[0-9][0-9_]*(?:[eE][-+][0-9]+)?|[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+\\.[0-9_]*|[-+]?\\.(?:inf|Inf|INF)|\\.(?:nan|NaN|NAN)"
+}
+
+/** A token like `123e456` must stay one. */
+const asPyYaml = (tags: Tags): Tags =>
+  tags.map((tag) => {
+    if (typeof tag === "string" || tag.collection !== undefined || tag.test === undefined) return tag
+    const pattern = NOT_TEXT[tag.tag]
+    return pattern === undefined ? tag : { ...tag, test: new RegExp(`(?=^(?:${pattern})$)${tag.test.source}`) }
+  })
+
 const parseYaml = (text: string, where: string): Read<unknown> => {
   const lines = new LineCounter()
   const document = parseDocument(text, {
     // PyYAML's: `0644` is octal, `yes` is true, and what we read is what cloud-init reads.
     version: "1.1",
+    customTags: asPyYaml,
     lineCounter: lines,
     prettyErrors: false,
     logLevel: "silent"

@@ -90,10 +90,17 @@ kill_run() {
 stop_units() {
   command -v systemctl >/dev/null 2>&1 || return 0
   sed -n 's/^u //p' "$STATE/runs/$Q_claim/written" 2>/dev/null | while IFS= read -r su_unit; do
-    systemctl disable "$su_unit"
-    systemctl kill --signal=KILL "$su_unit"
-    systemctl stop "$su_unit"
-  done </dev/null >/dev/null 2>&1
+    for su_verb in disable "kill --signal=KILL" stop reset-failed; do
+      systemctl $su_verb "$su_unit" </dev/null >/dev/null 2>&1
+    done
+  done
+  return 0
+}
+
+# systemd forgets the units whose files are gone.
+forget_units() {
+  grep -q '^u ' "$STATE/runs/$Q_claim/written" 2>/dev/null || return 0
+  systemctl daemon-reload >/dev/null 2>&1
   return 0
 }
 
@@ -136,6 +143,7 @@ drive_clean() {
     extract_steps || die "no space left on $STATE for the steps"
     clean_steps
     remove_paths
+    forget_units
     kill_tagged '^MACHINIST_CLAIM=' || :
   fi
   leftovers 2>/dev/null >"$DIR/leftovers" || die "no space left on $STATE"

@@ -4,7 +4,7 @@
 # does nothing when everything is there. Starts no service.
 set -eu
 
-PACKAGES="openssh-server openssh-client sudo iproute2 util-linux procps systemd dbus libpam-systemd busybox-static curl openssl ca-certificates etcd-server cloud-init ignition"
+PACKAGES="openssh-server openssh-client sudo iproute2 util-linux procps systemd dbus libpam-systemd busybox-static faketime curl openssl ca-certificates etcd-server cloud-init ignition"
 
 say() { echo "install-test-packages: $*" >&2; }
 

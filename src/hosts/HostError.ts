@@ -14,6 +14,7 @@ export const HostErrorReason = Schema.Literals([
   "HostKeyRejected", // the host key is unknown to knownHosts, revoked, or can't be checked
   "NoCommonAlgorithm", // the host's sshd has only algorithms of another age
   "JumpHostRefused", // a jump host forwards no connection to the host
+  "SessionRefused", // logged in, and the host opens no session: PAM limits, nologin
   "SudoRefused", // useSudo, and `sudo -n` wants a password, a tty, or says no
   "Unsupported", // not root, tools missing, no way to detach
   "ForeignTenant", // another claim holds the host
@@ -51,6 +52,7 @@ export class HostError extends Schema.TaggedError<HostError>()("HostError", {
     switch (this.reason) {
       case "ConnectFailed":
       case "SessionLimit":
+      case "SessionRefused":
       case "DriverFailed":
       case "ProtocolViolation":
         return "backoff"

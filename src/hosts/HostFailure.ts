@@ -101,6 +101,13 @@ export const fromSilence = (host: string, useSudo: boolean, exit: string, stderr
       host,
       message: `${host}: sudo refused: ${said} Allow the user passwordless sudo without a tty (NOPASSWD in sudoers), and see that sudo is installed.`
     })
+  // OpenSSH's session.c: PAM opened no session for a user who is logged in.
+  if (exit === "exit 254" && said === "")
+    return new HostError({
+      reason: "SessionRefused",
+      host,
+      message: `${host} let the user in, and opened no session: PAM refused it (sshd's log on the host says why); see limits.conf (maxlogins), pam_nologin and pam_access there.`
+    })
   if (/^exit 12[67]/.test(exit))
     return new HostError({
       reason: "Unsupported",

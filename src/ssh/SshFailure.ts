@@ -151,6 +151,6 @@ export const lostError = (target: string, failure: Failure | undefined, jumpHost
   return new SshError({
     phase: "closed",
     target,
-    message: `the connection to ${target} was lost${failure === undefined ? "" : `: ${failure.message}`}`
+    message: `the connection to ${target} was lost${failure === undefined ? "" : `: ${failure.message}`}; if it is each time, see sshd's log on the host (PAM limits, memory) and the network between`
   })
 }

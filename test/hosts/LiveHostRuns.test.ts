@@ -168,6 +168,7 @@ describe("an exec's end", () => {
 
   const silences: ReadonlyArray<readonly [string, boolean, Script, HostError["reason"]]> = [
     ["sudo wants a password", true, { stderr: "sudo: a password is required\n", exit: { code: 1 } }, "SudoRefused"],
+    ["PAM opens no session", false, { stderr: "", exit: { code: 254 } }, "SessionRefused"],
     ["sudo is missing", true, { stderr: "sh: 1: sudo: not found\n", exit: { code: 127 } }, "SudoRefused"],
     ["no shell", false, { stderr: "sh: not found\n", exit: { code: 127 } }, "Unsupported"],
     ["nothing at all", false, { exit: { code: 0 } }, "DriverFailed"],

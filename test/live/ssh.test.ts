@@ -250,6 +250,98 @@ describe.skipIf(skip)("hosts that go away", () => {
   )
 })
 
+/** In another shape: `sshd -t` would refuse what can't be; a reboot takes it in. */
+const reconfigured = (host: TestHosts.TestHost, lines: string) =>
+  Effect.andThen(
+    TestHosts.execOk(host, "cat >>/etc/ssh/machinist_sshd_config && sshd -t -f /etc/ssh/machinist_sshd_config", lines),
+    TestHosts.reboot(host)
+  )
+
+describe.skipIf(skip)("host keys", () => {
+  it.live("known_hosts as ssh-keyscan makes it, hashed, for a host with three keys; another host's is refused", () =>
+    Effect.gen(function* () {
+      const hosts = yield* TestHosts.light(2, { port: 2222 })
+      const [host, other] = hosts
+      assert(host !== undefined && other !== undefined)
+      const client = yield* make()
+      for (const type of ["rsa", "ecdsa"])
+        yield* TestHosts.execOk(host, `ssh-keygen -q -t ${type} -N '' -f /etc/ssh/more_${type}`)
+      yield* reconfigured(host, "HostKey /etc/ssh/more_rsa\nHostKey /etc/ssh/more_ecdsa\n")
+      const scan = (of: TestHosts.TestHost, types: string): string =>
+        execFileSync("ssh-keyscan", ["-H", "-t", types, "-p", `${of.port}`, of.address], {
+          encoding: "utf8",
+          stdio: ["ignore", "pipe", "ignore"]
+        })
+      const knowing = (knownHosts: string) => client.connect({ ...host.target(), hostKeys: { pins: [], knownHosts } })
+      for (const [type, name] of [
+        ["ed25519", "ssh-ed25519"],
+        ["rsa", "ssh-rsa"],
+        ["ecdsa", "ecdsa-sha2-nistp256"]
+      ] as const)
+        assert.strictEqual((yield* knowing(scan(host, type))).hostKeyType, name)
+      assert.strictEqual((yield* Effect.flip(knowing(scan(other, "ed25519")))).phase, "hostKey")
+      const posing = scan(other, "ed25519").replace(/^\S+/, `[${host.address}]:${host.port}`)
+      assert.strictEqual((yield* Effect.flip(knowing(posing))).phase, "hostKeyChanged")
+    })
+  )
+
+  it.live("a host that has only algorithms of another age is told which to turn on", () =>
+    Effect.gen(function* () {
+      const host = yield* oneLight
+      yield* reconfigured(host, "KexAlgorithms diffie-hellman-group14-sha1\n")
+      const error = yield* Effect.flip(connected(host))
+      assert.deepStrictEqual([error.phase, error.retry], ["handshake", "waitForChange"])
+      assert.include(error.message, "KexAlgorithms")
+    })
+  )
+})
+
+describe.skipIf(skip)("jump hosts", () => {
+  it.live("two OpenSSH servers on the way, each as another user; commands, data and the end as without", () =>
+    Effect.gen(function* () {
+      const [first, second, host] = yield* TestHosts.light(3)
+      assert(first !== undefined && second !== undefined && host !== undefined)
+      const client = yield* make()
+      const jumpHosts = [first.target("machinist"), second.target("nosudo")]
+      const session = yield* client.connect({ ...host.target(), jumpHosts })
+      assert.strictEqual(session.hostKey, host.hostKey)
+      assert.deepStrictEqual(
+        session.jumpHostKeys?.map(({ fingerprint }) => fingerprint),
+        [first.hostKey, second.hostKey]
+      )
+      const stdin = randomBytes(2 * 1024 * 1024)
+      const { exit, stdout } = yield* runOn(session, "hostname; sha256sum; exit 3", stdin)
+      assert.strictEqual(stdout, `${host.name}\n${createHash("sha256").update(stdin).digest("hex")}  -\n`)
+      assert.deepStrictEqual(exit, { code: 3 })
+      yield* TestHosts.dropConnections(first)
+      assert.strictEqual((yield* Effect.flip(runOn(session, "true"))).phase, "closed")
+      const again = yield* client.connect({ ...host.target(), jumpHosts })
+      assert.strictEqual((yield* runOn(again, "hostname")).stdout, `${host.name}\n`)
+    })
+  )
+
+  it.live("one that forwards nothing, one that does not get there, and one that is another than known", () =>
+    Effect.gen(function* () {
+      const [jump, host] = yield* TestHosts.light(2)
+      assert(jump !== undefined && host !== undefined)
+      const client = yield* make()
+      const through = (login: SshTarget, target = host.target()) =>
+        Effect.flip(Effect.scoped(client.connect({ ...target, jumpHosts: [login] })))
+      const nowhere = yield* through(jump.target(), { ...host.target(), port: 1 })
+      assert.deepStrictEqual([nowhere.phase, nowhere.jumpHost], ["connect", undefined])
+      assert.include(nowhere.message, `root@${jump.address}:22`)
+      const unknown = yield* through(jump.target(), { ...host.target(), address: "no-such-host.invalid" })
+      assert.strictEqual(unknown.phase, "connect")
+      const posing = yield* through({ ...jump.target(), hostKeys: { pins: [{ fingerprint: host.hostKey }] } })
+      assert.deepStrictEqual([posing.phase, posing.jumpHost], ["hostKeyChanged", `root@${jump.address}:22`])
+      yield* reconfigured(jump, "AllowTcpForwarding no\n")
+      const forbidden = yield* through(jump.target())
+      assert.deepStrictEqual([forbidden.phase, forbidden.retry], ["forwarding", "waitForChange"])
+      assert.include(forbidden.message, "AllowTcpForwarding")
+    })
+  )
+})
+
 describe.skipIf(skip)("many hosts", () => {
   it.live("a hundred hosts at once, each answers for itself, and one that is frozen delays none", () =>
     Effect.gen(function* () {

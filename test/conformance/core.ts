@@ -9,6 +9,7 @@ import type * as Scope from "effect/Scope"
 import { clusters } from "./core/clusters.ts"
 import { deployments } from "./core/deployments.ts"
 import { machines } from "./core/machines.ts"
+import { nodes } from "./core/nodes.ts"
 import { preflight } from "./core/preflight.ts"
 import { type CoreUnderTest, World } from "./core/World.ts"
 
@@ -29,6 +30,7 @@ export const coreConformance = <E>(
     it.layer(World.layer(make), { timeout: START_TIMEOUT, excludeTestServices: true })((it) => {
       describe("Cluster", () => clusters(it))
       describe("Machine", () => machines(it))
+      describe("Machine and Node", () => nodes(it))
       describe("MachineSet and MachineDeployment", () => deployments(it))
       describe("MachineSet's preflight checks", () => preflight(it))
     })

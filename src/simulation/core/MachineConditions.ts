@@ -70,6 +70,7 @@ const both = (status: ConditionInput["status"], reason: string, message: string)
   ["NodeReady", "NodeHealthy"].map((type) => ({ type, status, reason, message }))
 
 const nodeConditions = ({
+  ambiguous,
   cluster,
   connected,
   infrastructure,
@@ -85,6 +86,7 @@ const nodeConditions = ({
   if (!View.clusterInitialized(cluster))
     return both("Unknown", "InspectionFailed", "Waiting for Cluster control plane to be initialized")
   if (!connected) return both("Unknown", "ConnectionDown", "Remote connection not established yet")
+  if (ambiguous) return both("Unknown", "InternalError", "Please check controller logs for errors")
   if (node !== undefined) return ofNode(node)
   const name = View.nodeNameOf(machine)
   if (name !== undefined) {

@@ -58,6 +58,7 @@ export interface Scene {
   readonly node: Raw | undefined
   /** False: the workload cluster can't be asked. */
   readonly connected: boolean
+  readonly ambiguous: boolean
   /** Differences between the set's template and the deployment's; undefined: the Machine is in no deployment. */
   readonly outdated: ReadonlyArray<string> | undefined
 }
@@ -220,7 +221,7 @@ export const reconcile = Effect.fnUntraced(function* (core: Core, key: string): 
   machine = yield* core.machines.patch(machine, {
     spec: specPatch(dataSecretName(machine, bootstrap), provisioned)
   })
-  const { connected, node } = yield* nodeOf(core, cluster, machine)
+  const { ambiguous, connected, node } = yield* nodeOf(core, cluster, machine)
   const scene: Scene = {
     cluster,
     machine,
@@ -228,6 +229,7 @@ export const reconcile = Effect.fnUntraced(function* (core: Core, key: string): 
     infrastructure,
     node: node === undefined ? undefined : yield* syncNode(core, cluster, machine, node),
     connected,
+    ambiguous,
     outdated: yield* outdated(core, machine)
   }
   const deletion = isDeleting(machine) ? yield* deleteMachine(core, scene) : undefined

@@ -16,6 +16,8 @@ export interface NodeSight {
   readonly node: Raw | undefined
   /** False: nobody can say whether there is a Node. */
   readonly connected: boolean
+  /** Several Nodes have the providerID: core refuses to guess, and calls it an error of its own. */
+  readonly ambiguous: boolean
 }
 
 /** Two Nodes of one providerID are none: core refuses to guess. */
@@ -25,15 +27,15 @@ export const nodeOf = Effect.fnUntraced(function* (
   machine: Raw
 ): Effect.fn.Return<NodeSight> {
   const nodes = yield* core.nodes.current(keyOf(cluster))
-  if (nodes === undefined) return { node: undefined, connected: false }
+  if (nodes === undefined) return { node: undefined, connected: false, ambiguous: false }
   const id = View.providerIdOf(machine)
-  if (id === undefined) return { node: undefined, connected: true }
+  if (id === undefined) return { node: undefined, connected: true, ambiguous: false }
   const found = yield* withProviderId(nodes, id)
   if (found.length > 1)
     yield* Effect.logWarning("more than one Node has the providerID").pipe(
       Effect.annotateLogs({ providerID: id, nodes: found.map((node) => node.metadata.name).join(", ") })
     )
-  return { node: found.length === 1 ? found[0] : undefined, connected: true }
+  return { node: found.length === 1 ? found[0] : undefined, connected: true, ambiguous: found.length > 1 }
 })
 
 const isManagedLabel = (key: string): boolean => {

@@ -16,7 +16,7 @@ import { kubeconfigSecretName } from "../../../src/api/Names.ts"
 import { type JsonObject, KubeClient, type KubeClientShape } from "../../../src/kube/KubeClient.ts"
 import type { KubeError } from "../../../src/kube/KubeError.ts"
 import * as Reflector from "../../../src/kube/Reflector.ts"
-import { keyIn, type Raw, rawKind } from "../../../src/simulation/core/Raw.ts"
+import { keyIn, Machines, type Raw, rawKind } from "../../../src/simulation/core/Raw.ts"
 
 export { Clusters, MachineDeployments, MachineSets, Machines } from "../../../src/simulation/core/Raw.ts"
 
@@ -79,7 +79,7 @@ export const remove = (kind: Kind<Raw>, object: Raw) =>
 
 const refOf = ({ metadata: { name, namespace } }: Raw) => ({ name, ...(namespace === undefined ? {} : { namespace }) })
 
-/** Looks again whenever something of the kind changes in the namespace, until what is there pleases. */
+/** Looks again whenever something of the kind changes in the namespace (`""`: of none), until what is there pleases. */
 export const eventually = <A>(
   what: string,
   kind: Kind<Raw>,
@@ -89,7 +89,9 @@ export const eventually = <A>(
   Effect.scoped(
     Effect.gen(function* () {
       const { kube } = yield* World
-      const reflector = yield* Reflector.make(kind, { namespace }).pipe(Effect.provideService(KubeClient, kube))
+      const reflector = yield* Reflector.make(kind, namespace === "" ? {} : { namespace }).pipe(
+        Effect.provideService(KubeClient, kube)
+      )
       yield* reflector.synced
       // The tick is for what was deleted between the list and the subscription.
       const found = yield* Stream.merge(reflector.changes, Stream.tick("1 second")).pipe(
@@ -132,6 +134,19 @@ export const conditionOf = (object: Raw, type: string): JsonObject | undefined =
   const conditions = object.status?.["conditions"]
   return Array.isArray(conditions) ? conditions.find((one: JsonObject) => one["type"] === type) : undefined
 }
+
+/** With an infrastructure and a bootstrap config of its name, which nobody provides for yet. */
+export const createMachine = Effect.fnUntraced(function* (namespace: string, name: string, cluster: string) {
+  yield* create(WorkerConfigs, namespace, name)
+  yield* create(RemoteMachines, namespace, name, { spec: { address: name, sshKeyRef: { name: "key" } } })
+  return yield* create(Machines, namespace, name, {
+    spec: {
+      clusterName: cluster,
+      bootstrap: { configRef: { apiGroup: "bootstrap.cluster.x-k8s.io", kind: "K0sWorkerConfig", name } },
+      infrastructureRef: { apiGroup: "infrastructure.cluster.x-k8s.io", kind: "RemoteMachine", name }
+    }
+  })
+})
 
 // ------------------------------------------------------------------------------------------------ the played provider
 

@@ -297,6 +297,48 @@ export const deployments = (it: It): void => {
     })
   )
 
+  it.effect("paused, scales but does not roll over", () =>
+    Effect.gen(function* () {
+      const namespace = yield* prepared
+      yield* createTemplates(namespace, "green")
+      const made = yield* createDeployment(namespace, "workers", "one", { replicas: 1 })
+      yield* until("one available", MachineDeployments, namespace, "workers", available(1))
+      yield* patch(MachineDeployments, made, { spec: { paused: true, replicas: 2 } })
+      yield* until("two available", MachineDeployments, namespace, "workers", available(2))
+      const changed = yield* patch(MachineDeployments, made, { spec: { template: machineTemplate("one", "green") } })
+      yield* until(
+        "seen",
+        MachineDeployments,
+        namespace,
+        "workers",
+        (one) => Number(one.status?.["observedGeneration"] ?? 0) >= (changed.metadata.generation ?? 0)
+      )
+      assert.lengthOf(yield* listed(MachineSets, namespace), 1)
+      assert.deepStrictEqual(colours(yield* listed(RemoteMachines, namespace)), ["blue", "blue"])
+      yield* patch(MachineDeployments, made, { spec: { paused: false } })
+      yield* eventually("all green", RemoteMachines, namespace, (all) =>
+        colours(all).join() === "green,green" ? true : undefined
+      )
+    })
+  )
+
+  it.effect("a label of the Machine counts more on its objects than one of their template", () =>
+    Effect.gen(function* () {
+      const namespace = yield* freshNamespace
+      yield* readyCluster(namespace, "one")
+      yield* createTemplates(namespace, "blue")
+      const labels = { pool: "of-the-template", "from-template": "blue" }
+      yield* patch(RemoteMachineTemplates, yield* get(RemoteMachineTemplates, namespace, "blue"), {
+        spec: { template: { metadata: { labels } } }
+      })
+      yield* createSet(namespace, "set", 1)
+      const [clone] = yield* eventually("cloned", RemoteMachines, namespace, (all) =>
+        all.length > 0 ? all : undefined
+      )
+      assert.include(clone?.metadata.labels, { pool: "workers", "from-template": "blue" })
+    })
+  )
+
   it.effect("deleted, takes its sets and Machines along, and waits for them", () =>
     Effect.gen(function* () {
       const namespace = yield* prepared

@@ -11,6 +11,7 @@ import {
   Clusters,
   conditionOf,
   create,
+  createMachine,
   createNode,
   freshNamespace,
   get,
@@ -35,18 +36,6 @@ import {
 
 const CLUSTER_LABEL = "cluster.x-k8s.io/cluster-name"
 const phase = (wanted: string) => (one: Raw) => one.status?.["phase"] === wanted
-
-const createMachine = Effect.fnUntraced(function* (namespace: string, name: string, cluster: string) {
-  yield* create(WorkerConfigs, namespace, name)
-  yield* create(RemoteMachines, namespace, name, { spec: { address: name, sshKeyRef: { name: "key" } } })
-  return yield* create(Machines, namespace, name, {
-    spec: {
-      clusterName: cluster,
-      bootstrap: { configRef: { apiGroup: "bootstrap.cluster.x-k8s.io", kind: "K0sWorkerConfig", name } },
-      infrastructureRef: { apiGroup: "infrastructure.cluster.x-k8s.io", kind: "RemoteMachine", name }
-    }
-  })
-})
 
 /** As the specification's pages have it. */
 const OldMachines = rawKind({ group: "cluster.x-k8s.io", kind: "Machine", plural: "machines", versions: ["v1beta1"] })

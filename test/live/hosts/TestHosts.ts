@@ -43,6 +43,8 @@ export interface TestHostOptions {
   readonly k0s?: boolean
   /** Nodes are made at the API server that the join token names, instead of imagined. */
   readonly join?: boolean
+  /** `pretend` (README.md) under the names of what the specification's examples call. */
+  readonly pretend?: boolean
   /** Seconds k0s takes to register its node, and until that is Ready after it. */
   readonly registerSeconds?: number
   readonly readySeconds?: number
@@ -99,6 +101,22 @@ export const systemdUnavailable: string | undefined =
   (existsSync("/lib/systemd/systemd") ? undefined : "missing systemd: run scripts/install-test-packages.sh") ??
   (cgroupRoot() === undefined ? "systemd needs a cgroup2 mount: mount -t cgroup2 cgroup2 /sys/fs/cgroup" : undefined)
 
+/** Only where asked for: a host that has `systemctl` may be taken for one with systemd. */
+const PRETENDED = ["apt-get", "docker", "kubectl", "sysctl", "systemctl"]
+
+const pretences = () => ({
+  ...Object.fromEntries(
+    PRETENDED.map((name) => [
+      `usr/local/bin/${name}`,
+      { content: readFileSync(join(standInDirectory, "pretend"), "utf8"), mode: 0o755 }
+    ])
+  ),
+  "usr/local/lib/machinist-test/get-docker.sh": {
+    content: readFileSync(join(standInDirectory, "get-docker.sh"), "utf8"),
+    mode: 0o644
+  }
+})
+
 const filesFor = (options: TestHostOptions): Parameters<typeof Host.makeMachine>[3] => {
   const settings = [
     ...(options.registerSeconds === undefined ? [] : [`K0S_REGISTER_SECONDS=${options.registerSeconds}`]),
@@ -108,6 +126,7 @@ const filesFor = (options: TestHostOptions): Parameters<typeof Host.makeMachine>
     ...(settings.length === 0
       ? {}
       : { "etc/machinist-test/k0s": { content: `${settings.join("\n")}\n`, mode: 0o644 } }),
+    ...(options.pretend === true ? pretences() : {}),
     ...(options.join === true ? { "etc/machinist-test/join": { content: "", mode: 0o644 } } : {}),
     ...(options.k0s === true
       ? { "usr/local/bin/k0s": { content: readFileSync(join(standInDirectory, "k0s"), "utf8"), mode: 0o755 } }

@@ -21,6 +21,7 @@ import type { KubeClientShape } from "../kube/KubeClient.ts"
 import { KubeError } from "../kube/KubeError.ts"
 import { isUnpinned, pinsOf } from "./HostPins.ts"
 import * as HostPlan from "./HostPlan.ts"
+import type { KeyGuardShape } from "./KeyGuard.ts"
 import { hostFailure, inputFailure } from "./MachineFailures.ts"
 import type { Surroundings } from "./MachineInputs.ts"
 import { ObjectChanged } from "./ObjectRecorder.ts"
@@ -37,6 +38,7 @@ export interface Services {
   readonly kube: KubeClientShape
   readonly hosts: HostRunsShape
   readonly allocator: PoolAllocatorShape
+  readonly keys: KeyGuardShape
   readonly current: () => RemoteMachine
   /** The allocator and the API answer with newer objects than the caches have. */
   readonly seen: (machine: RemoteMachine) => void
@@ -94,6 +96,8 @@ export const make = (services: Services) => {
       if (held && !mayAdopt(machine)) return yield* Effect.fail(foreign(machine, tenancy))
       const data = early ?? (yield* HostPlan.bootstrap(source, machine, claim, HostPlan.factsOf(report)))
       if (data === undefined) return yield* Effect.die("facts were given")
+      // Once the host is touched it must be possible to clean it.
+      yield* services.keys.hold(machine)
       const run = HostPlan.runRecord(surroundings, data, Math.max(fence, tenancy?.fence ?? 0) + 1)
       const pins = pinsOf(machine, access.target, report)
       yield* post(Event.Inspected({ attempt, run, ...(pins === undefined ? {} : { pins }) }))

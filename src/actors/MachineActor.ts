@@ -15,6 +15,7 @@ import * as Actor from "../runtime/Actor.ts"
 import type { Mailbox } from "../runtime/Mailbox.ts"
 import { supervise } from "../runtime/Supervisor.ts"
 import { EventRecorder } from "./EventRecorder.ts"
+import { KeyGuard } from "./KeyGuard.ts"
 import * as Activities from "./MachineActivities.ts"
 import { GONE, observe, type Surroundings } from "./MachineInputs.ts"
 import { recording } from "./MachineRecording.ts"
@@ -54,6 +55,7 @@ const oneLife = Effect.fnUntraced(function* (options: Options, mailbox: Mailbox<
   const kube = yield* KubeClient
   const hosts = yield* HostRuns
   const allocator = yield* PoolAllocator
+  const keys = yield* KeyGuard
   const events = yield* EventRecorder
   const { namespace, name, uid } = options
   yield* mailbox.clear
@@ -71,6 +73,7 @@ const oneLife = Effect.fnUntraced(function* (options: Options, mailbox: Mailbox<
     kube,
     hosts,
     allocator,
+    keys,
     current: recorder.current,
     seen: recorder.seen,
     around: () => options.around(recorder.current())

@@ -46,7 +46,7 @@ export const observe = (machine: RemoteMachine, around: Surroundings): Observed 
   identity: { uid: machine.metadata.uid ?? "", machine: keyOf(machine) }
 })
 
-const halted = (machine: RemoteMachine, { cluster }: Surroundings): State["halted"] => {
+export const halted = (machine: RemoteMachine, { cluster }: Surroundings): State["halted"] => {
   if (annotation(machine, Names.DELETE_FOR_MOVE_ANNOTATION) !== undefined) return "moving"
   if (annotation(machine, Names.PAUSED_ANNOTATION) !== undefined) return "paused"
   return cluster !== undefined && clusterPaused(cluster) ? "paused" : undefined

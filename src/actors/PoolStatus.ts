@@ -5,7 +5,6 @@
 import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
-import * as Queue from "effect/Queue"
 import * as Names from "../api/Names.ts"
 import {
   type PooledRemoteMachine,
@@ -18,6 +17,7 @@ import { findCondition, setCondition } from "../domain/Conditions.ts"
 import * as Pool from "../domain/Pool.ts"
 import type { JsonObject, KubeClientShape } from "../kube/KubeClient.ts"
 import type { KubeError } from "../kube/KubeError.ts"
+import * as Coalesced from "../runtime/Coalesced.ts"
 import { annotation, claimOf, hostView } from "./Objects.ts"
 
 /** Changes of one host within this time, milliseconds, become one write; a claim's own writes come first. */
@@ -79,10 +79,7 @@ const unshown = (host: PooledRemoteMachine, { machine }: Claim): JsonObject => {
 }
 
 export const make = Effect.fnUntraced(function* (kube: KubeClientShape, sources: Sources) {
-  const dirty = new Set<string>()
-  const wake = yield* Queue.sliding<void>(1)
-
-  const write = Effect.fnUntraced(function* (key: string) {
+  const write = Effect.fnUntraced(function* (key: string): Effect.fn.Return<void, KubeError> {
     const host = sources.host(key)
     if (host === undefined) return
     if (sources.busy(key)) return yield* look(key)
@@ -132,31 +129,20 @@ export const make = Effect.fnUntraced(function* (kube: KubeClientShape, sources:
     )
   }
 
-  const look = (key: string): Effect.Effect<void> =>
-    Effect.suspend(() => {
-      dirty.add(key)
-      return Effect.asVoid(Queue.offer(wake, undefined))
-    })
-
-  const round = Effect.gen(function* () {
-    yield* Queue.take(wake)
-    yield* Effect.sleep(STATUS_SETTLE_MILLIS)
-    const keys = [...dirty]
-    dirty.clear()
-    yield* Effect.forEach(
-      keys,
-      (key) =>
-        write(key).pipe(
-          Effect.catch((error) =>
-            error.reason === "NotFound" ? Effect.void : Effect.andThen(Effect.logDebug(error.message), look(key))
-          ),
-          // One host's defect must not end what shows all of them.
-          Effect.catchDefect((defect) => Effect.logError("status of a host not written", { host: key, defect }))
-        ),
-      { concurrency: STATUS_WRITES_IN_FLIGHT, discard: true }
-    )
+  const look: (key: string) => Effect.Effect<void> = yield* Coalesced.make<KubeError, never>({
+    settleMillis: STATUS_SETTLE_MILLIS,
+    concurrency: STATUS_WRITES_IN_FLIGHT,
+    work: (key) =>
+      Effect.catchIf(
+        write(key),
+        (error) => error.reason === "NotFound",
+        () => Effect.void
+      ),
+    failed: (host, failure) =>
+      "defect" in failure
+        ? Effect.logError("status of a host not written", { host, defect: failure.defect })
+        : Effect.logDebug(failure.message)
   })
-  yield* Effect.forkScoped(Effect.forever(round))
 
   return {
     look,

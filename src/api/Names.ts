@@ -65,6 +65,8 @@ export const REMOTE_MACHINE_FINALIZER = "remotemachine.k0smotron.io/finalizer"
 export const BOOTSTRAP_CONFIG_FINALIZER = "machinist.dev/bootstrap"
 /** On an SSH key Secret, while a host it opens may still have to be cleaned. */
 export const SSH_KEY_FINALIZER = "machinist.dev/ssh-key"
+/** Label beside it, with an empty value: finalizers can't be selected by. */
+export const SSH_KEY_LABEL = "machinist.dev/ssh-key"
 
 /** On workload-cluster Nodes: which Machine a Node is, whatever its hostname. */
 export const MACHINE_NAME_NODE_LABEL = "k0smotron.io/machine-name"

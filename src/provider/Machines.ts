@@ -2,7 +2,9 @@
  * Owns the wiring of RemoteMachines and of the pools they take hosts from. Decides nothing.
  */
 import * as Effect from "effect/Effect"
+import { KeyGuard } from "../actors/KeyGuard.ts"
 import * as MachineActor from "../actors/MachineActor.ts"
+import { halted } from "../actors/MachineInputs.ts"
 import { PoolAllocator } from "../actors/PoolAllocator.ts"
 import * as QuarantineCleaner from "../actors/QuarantineCleaner.ts"
 import { type PooledRemoteMachine, PooledRemoteMachines } from "../api/PooledRemoteMachine.ts"
@@ -23,11 +25,15 @@ const nonEmpty = (text: string | undefined): string | undefined => (text === "" 
 /** Runs until the scope closes; returns when the watches have synced and every machine has its actor. */
 export const run = Effect.fnUntraced(function* (core: Core, { entered }: Inspection) {
   const allocator = yield* PoolAllocator
+  const keys = yield* KeyGuard
   const hosts = yield* Reflector.make(PooledRemoteMachines, listOptions(yield* ProviderOptions))
   const around = Family.surroundings(core)
   const seen = (machine: RemoteMachine) =>
-    Effect.flatMap(around(machine), ({ owner }) =>
-      allocator.machineSeen(machine, { failureDomain: nonEmpty(owner?.spec?.failureDomain) })
+    Effect.flatMap(around(machine), (surroundings) =>
+      Effect.andThen(
+        allocator.machineSeen(machine, { failureDomain: nonEmpty(surroundings.owner?.spec?.failureDomain) }),
+        keys.machineSeen(machine, halted(machine, surroundings) !== undefined)
+      )
     )
   const machines = yield* Family.make(core, {
     kind: RemoteMachines,
@@ -39,7 +45,7 @@ export const run = Effect.fnUntraced(function* (core: Core, { entered }: Inspect
       return MachineActor.life({ namespace, name, uid, around, ...told }, mailbox)
     },
     seen,
-    gone: allocator.machineGone
+    gone: (machine) => Effect.andThen(allocator.machineGone(machine), keys.machineGone(machine))
   })
   yield* Effect.all([hosts.synced, machines.reflector.synced, core.synced], { discard: true })
   // All machines before any host: a host is only free when no machine means to have it.
@@ -48,6 +54,7 @@ export const run = Effect.fnUntraced(function* (core: Core, { entered }: Inspect
   const hostSeen = (host: PooledRemoteMachine) => Effect.andThen(allocator.hostSeen(host), quarantine.seen(host))
   yield* Effect.forEach(yield* hosts.list(), hostSeen, { discard: true })
   yield* allocator.synced
+  yield* Effect.forkScoped(keys.synced((yield* ProviderOptions).namespace))
   yield* Family.follow(hosts, hostSeen, allocator.hostGone)
   yield* machines.follow
 })

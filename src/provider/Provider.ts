@@ -5,6 +5,7 @@
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { EventRecorder } from "../actors/EventRecorder.ts"
+import { KeyGuard } from "../actors/KeyGuard.ts"
 import { PoolAllocator } from "../actors/PoolAllocator.ts"
 import * as Bootstraps from "./Bootstraps.ts"
 import * as Clusters from "./Clusters.ts"
@@ -17,7 +18,7 @@ export type { Inspection } from "./Machines.ts"
 /** Returns when everything is watched and every object has its actor; all of it ends with the scope. */
 export const start = (inspection: Machines.Inspection = {}) =>
   Effect.gen(function* () {
-    const services = yield* Layer.build(Layer.mergeAll(PoolAllocator.layer, EventRecorder.layer))
+    const services = yield* Layer.build(Layer.mergeAll(PoolAllocator.layer, KeyGuard.layer, EventRecorder.layer))
     yield* Effect.gen(function* () {
       const core = yield* Core.make
       const { halves = HALVES } = yield* ProviderOptions

@@ -25,26 +25,35 @@ export const apiServer = Effect.fnUntraced(function* (options: SimulatedApiServe
   return server
 })
 
-const meta = (name: string, more: JsonObject = {}) => ({ name, namespace: NAMESPACE, ...more })
+const meta = (name: string, more: JsonObject = {}, namespace = NAMESPACE) => ({ name, namespace, ...more })
 
-export const createCluster = Effect.fnUntraced(function* (kube: KubeClientShape, name = CLUSTER) {
+export const createCluster = Effect.fnUntraced(function* (
+  kube: KubeClientShape,
+  name = CLUSTER,
+  namespace = NAMESPACE
+) {
   yield* kube.create(Clusters, {
-    metadata: meta(name),
+    metadata: meta(name, {}, namespace),
     spec: { controlPlaneEndpoint: { host: "127.0.0.1", port: 6443 } }
   })
   return yield* kube.patch(
     Clusters,
-    { namespace: NAMESPACE, name },
+    { namespace, name },
     { status: { initialization: { infrastructureProvisioned: true, controlPlaneInitialized: true } } },
     { subresource: "status" }
   )
 })
 
-export const createKey = (kube: KubeClientShape, name = "key", value: string = SIMULATED_KEY) =>
-  kube.create(Secrets, { metadata: meta(name), data: secretData({ value }) })
+export const createKey = (
+  kube: KubeClientShape,
+  name = "key",
+  value: string = SIMULATED_KEY,
+  namespace: string = NAMESPACE
+) => kube.create(Secrets, { metadata: meta(name, {}, namespace), data: secretData({ value }) })
 
 export interface HostInput {
   readonly name: string
+  readonly namespace?: string
   readonly address: string
   readonly pool?: string
   readonly key?: string
@@ -54,7 +63,7 @@ export interface HostInput {
 
 export const createHost = (kube: KubeClientShape, input: HostInput) =>
   kube.create(PooledRemoteMachines, {
-    metadata: meta(input.name, input.labels === undefined ? {} : { labels: input.labels }),
+    metadata: meta(input.name, input.labels === undefined ? {} : { labels: input.labels }, input.namespace),
     spec: {
       pool: input.pool ?? "default",
       machine: {
@@ -80,6 +89,7 @@ runcmd:
 
 export interface MachineInput {
   readonly name: string
+  readonly namespace?: string
   readonly pool?: string
   readonly spec?: JsonObject
   readonly data?: string
@@ -95,12 +105,12 @@ export const createMachine = Effect.fnUntraced(function* (kube: KubeClientShape,
   const cluster = input.cluster ?? CLUSTER
   const labels = { "cluster.x-k8s.io/cluster-name": cluster }
   yield* kube.create(Secrets, {
-    metadata: meta(`${input.name}-bootstrap`),
+    metadata: meta(`${input.name}-bootstrap`, {}, input.namespace),
     type: "cluster.x-k8s.io/secret",
     data: secretData({ value: input.data ?? CLOUD_CONFIG, format: "cloud-config" })
   })
   const machine = yield* kube.create(Machines, {
-    metadata: meta(input.name, { labels }),
+    metadata: meta(input.name, { labels }, input.namespace),
     spec: {
       clusterName: cluster,
       ...(input.failureDomain === undefined ? {} : { failureDomain: input.failureDomain }),
@@ -111,20 +121,24 @@ export const createMachine = Effect.fnUntraced(function* (kube: KubeClientShape,
     }
   })
   return yield* kube.create(RemoteMachines, {
-    metadata: meta(input.name, {
-      labels: { ...labels, ...input.labels },
-      ...(input.annotations === undefined ? {} : { annotations: { ...input.annotations } }),
-      ownerReferences: [
-        {
-          apiVersion: "cluster.x-k8s.io/v1beta2",
-          kind: "Machine",
-          name: input.name,
-          uid: machine.metadata.uid ?? "",
-          controller: true,
-          blockOwnerDeletion: true
-        }
-      ]
-    }),
+    metadata: meta(
+      input.name,
+      {
+        labels: { ...labels, ...input.labels },
+        ...(input.annotations === undefined ? {} : { annotations: { ...input.annotations } }),
+        ownerReferences: [
+          {
+            apiVersion: "cluster.x-k8s.io/v1beta2",
+            kind: "Machine",
+            name: input.name,
+            uid: machine.metadata.uid ?? "",
+            controller: true,
+            blockOwnerDeletion: true
+          }
+        ]
+      },
+      input.namespace
+    ),
     spec: input.pool === undefined ? { ...input.spec } : { pool: input.pool, ...input.spec }
   })
 })

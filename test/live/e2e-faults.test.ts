@@ -133,7 +133,9 @@ describe.skipIf(!available || TestHosts.unavailable !== undefined)("machinist co
         const after = changes(yield* controller.metrics)
         const spent = (kind: string) => (after.get(kind) ?? 0) - (before.get(kind) ?? 0)
         const kinds = [...after.keys()].filter((kind) => spent(kind) > 0).sort()
-        assert.deepStrictEqual(kinds, ["Event", "PooledRemoteMachine", "RemoteMachine"])
+        assert.deepStrictEqual(kinds, ["Event", "PooledRemoteMachine", "RemoteMachine", "Secret"])
+        // The key that they share is held: one write, whatever their number.
+        assert.strictEqual(spent("Secret"), 1)
         // On the host's side: the claim, and its status.
         assert.strictEqual(spent("PooledRemoteMachine"), 2 * names.length)
         assert.deepStrictEqual(

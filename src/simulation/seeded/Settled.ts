@@ -3,6 +3,7 @@
  * clean and free, or claimed consistently on both sides. Reads objects and hosts, never the provider.
  */
 import * as Effect from "effect/Effect"
+import { type Secret, Secrets } from "../../api/Core.ts"
 import * as Names from "../../api/Names.ts"
 import { type PooledRemoteMachine, PooledRemoteMachines } from "../../api/PooledRemoteMachine.ts"
 import { type RemoteMachine, RemoteMachines } from "../../api/RemoteMachine.ts"
@@ -103,14 +104,29 @@ const ofFixed = (
   return left.length === 0 ? [] : [{ what: `${host.name} is nobody's, and has ${left.join(", ")}` }]
 }
 
+/** A key is held exactly as long as a machine has a host that only it opens. */
+const ofKey = (secret: Secret, machines: ReadonlyArray<RemoteMachine>): ReadonlyArray<Unsettled> => {
+  const { name, namespace } = secret.metadata
+  const users = machines.filter(
+    (one) => one.spec.sshKeyRef?.name === name && one.metadata.namespace === namespace && claimOf(one) !== undefined
+  )
+  const held = secret.metadata.finalizers?.includes(Names.SSH_KEY_FINALIZER) ?? false
+  if (held && users.length === 0) return [{ what: `Secret ${name} is held, and no machine needs it` }]
+  return held || users.every((one) => !isReady(one))
+    ? []
+    : [{ what: `Secret ${name} is not held, and ${users[0]?.metadata.name} needs it` }]
+}
+
 export const unsettled = Effect.fnUntraced(function* (world: World) {
   const machines = (yield* world.kube.list(RemoteMachines)).items
   const objects = (yield* world.kube.list(PooledRemoteMachines)).items
+  const secrets = (yield* world.kube.list(Secrets)).items
   const tenants = holders(world.witness.entries())
   const found: Array<Unsettled> = machines.flatMap((machine) => {
     const host = world.hosts.hosts().find((one) => one.address === machine.spec.address)
     return ofMachine(machine, host, objects, machines)
   })
+  found.push(...secrets.flatMap((secret) => ofKey(secret, machines)))
   for (const host of world.hosts.hosts()) {
     const object = objects.find(({ metadata }) => metadata.name === host.name)
     const tenant = tenants.get(host.name)

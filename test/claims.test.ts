@@ -6,10 +6,13 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { Machines } from "../src/api/ClusterApi.ts"
 import { Events } from "../src/api/Core.ts"
-import { SELECTOR_ANNOTATION, ZONE_LABEL } from "../src/api/Names.ts"
+import { PAUSED_ANNOTATION, REMOTE_MACHINE_FINALIZER, SELECTOR_ANNOTATION, ZONE_LABEL } from "../src/api/Names.ts"
+import { PooledRemoteMachines } from "../src/api/PooledRemoteMachine.ts"
 import { RemoteMachines } from "../src/api/RemoteMachine.ts"
+import type { JsonObject } from "../src/kube/KubeClient.ts"
+import { dirtyHosts, doubleTenants } from "../src/simulation/Witness.ts"
 import type { World } from "../src/simulation/World.ts"
-import { createMachine, NAMESPACE, ref } from "./support/cluster.ts"
+import { createHost, createKey, createMachine, NAMESPACE, ref } from "./support/cluster.ts"
 import { makeWorld, pass } from "./support/world.ts"
 
 const machineNow = (world: World, name: string) => world.kube.get(RemoteMachines, ref(name))
@@ -119,6 +122,135 @@ describe("which host a machine gets", () => {
       yield* pass(20)
       assert.strictEqual(yield* hostOf(world, "m-middle"), "10.0.0.2")
       assert.isUndefined(yield* hostOf(world, "a-young"))
+    })
+  )
+})
+
+const hostNow = (world: World, name: string) => world.kube.get(PooledRemoteMachines, ref(name))
+const hostReady = (world: World, name: string) =>
+  Effect.map(hostNow(world, name), ({ status }) => status?.conditions?.find((one) => one.type === "Ready"))
+const editHost = (world: World, name: string, spec: JsonObject) =>
+  world.kube.patch(PooledRemoteMachines, ref(name), { spec })
+
+describe("a pool that is edited while it is used", () => {
+  it.effect("user, sudo, key and cleanup commands of a claimed host reach its machine; not while it is paused", () =>
+    Effect.gen(function* () {
+      const world = yield* makeWorld
+      yield* world.addHost(1)
+      yield* createKey(world.kube, "key2")
+      yield* world.startProvider()
+      yield* createMachine(world.kube, { name: "m1", pool: "default" })
+      yield* pass(20)
+      yield* world.kube.patch(RemoteMachines, ref("m1"), { metadata: { annotations: { [PAUSED_ANNOTATION]: "" } } })
+      yield* editHost(world, "h1", {
+        machine: { user: "ops", useSudo: true, sshKeyRef: { name: "key2" }, customCleanUpCommands: ["echo bye"] }
+      })
+      yield* pass(5)
+      assert.strictEqual((yield* machineNow(world, "m1")).spec.user, "root")
+      yield* world.kube.patch(RemoteMachines, ref("m1"), { metadata: { annotations: { [PAUSED_ANNOTATION]: null } } })
+      yield* pass(5)
+      const { user, useSudo, sshKeyRef, customCleanUpCommands } = (yield* machineNow(world, "m1")).spec
+      assert.deepStrictEqual(
+        { user, useSudo, sshKeyRef, customCleanUpCommands },
+        { user: "ops", useSudo: true, sshKeyRef: { name: "key2" }, customCleanUpCommands: ["echo bye"] }
+      )
+      // Back to nothing, by whatever it is written: absent and empty are the same.
+      yield* editHost(world, "h1", { machine: { user: "root", useSudo: null, customCleanUpCommands: [] } })
+      yield* pass(5)
+      const again = (yield* machineNow(world, "m1")).spec
+      assert.deepStrictEqual([again.user, again.useSudo, again.customCleanUpCommands], ["root", false, undefined])
+      const before = world.server.writes().length
+      yield* pass(30)
+      assert.strictEqual(world.server.writes().length, before)
+    })
+  )
+
+  it.effect("a wrong user is mended on the host, while its machine waits and while it is cleaned", () =>
+    Effect.gen(function* () {
+      const world = yield* makeWorld
+      yield* world.addHost(1, {}, { machine: { user: "nobody" } })
+      yield* world.startProvider()
+      yield* createMachine(world.kube, { name: "m1", pool: "default" })
+      yield* pass(20)
+      assert.strictEqual((yield* ready(world, "m1"))?.reason, "AuthenticationFailed")
+      yield* editHost(world, "h1", { machine: { user: "root" } })
+      yield* pass(20)
+      assert.strictEqual((yield* ready(world, "m1"))?.status, "True")
+      yield* editHost(world, "h1", { machine: { user: "nobody" } })
+      yield* pass(5)
+      yield* world.kube.delete(RemoteMachines, ref("m1"))
+      yield* pass(20)
+      assert.strictEqual((yield* ready(world, "m1"))?.reason, "AuthenticationFailed")
+      yield* editHost(world, "h1", { machine: { user: "root" } })
+      yield* pass(120)
+      assert.strictEqual((yield* hostNow(world, "h1")).status?.phase, "Free")
+    })
+  )
+
+  it.effect("another address or pool: the machine keeps what it has; the next one gets what is written now", () =>
+    Effect.gen(function* () {
+      const world = yield* makeWorld
+      yield* world.addHost(1)
+      yield* world.hosts.add({ address: "10.0.0.9", name: "h9" })
+      yield* world.startProvider()
+      yield* createMachine(world.kube, { name: "m1", pool: "default" })
+      yield* pass(20)
+      yield* editHost(world, "h1", { pool: "other", machine: { address: "10.0.0.9" } })
+      // The old address is still in use, whoever else says that it is theirs.
+      yield* createHost(world.kube, { name: "h2", address: "10.0.0.1" })
+      yield* createMachine(world.kube, { name: "m2", pool: "default" })
+      yield* createMachine(world.kube, { name: "m3", pool: "other" })
+      yield* pass(20)
+      assert.strictEqual(yield* hostOf(world, "m1"), "10.0.0.1")
+      assert.strictEqual((yield* hostReady(world, "h1"))?.reason, "AddressChanged")
+      assert.match((yield* hostReady(world, "h1"))?.message ?? "", /default\/m1.*10\.0\.0\.1:22.*10\.0\.0\.9:22/)
+      assert.strictEqual((yield* hostNow(world, "h2")).status?.phase, "Refused")
+      assert.match((yield* ready(world, "m2"))?.message ?? "", /1 refused/)
+      yield* world.kube.delete(RemoteMachines, ref("m1"))
+      yield* pass(30)
+      assert.deepStrictEqual([yield* hostOf(world, "m2"), yield* hostOf(world, "m3")], ["10.0.0.1", "10.0.0.9"])
+      assert.deepStrictEqual([...dirtyHosts(world.witness.entries()), ...doubleTenants(world.witness.entries())], [])
+    })
+  )
+
+  it.effect("shrunk: a claimed host is held until its machine is done with it, then it goes; nobody else gets it", () =>
+    Effect.gen(function* () {
+      const world = yield* makeWorld
+      const host = yield* world.addHost(1)
+      yield* world.startProvider()
+      yield* createMachine(world.kube, { name: "m1", pool: "default" })
+      yield* pass(20)
+      yield* world.kube.delete(PooledRemoteMachines, ref("h1"))
+      yield* createMachine(world.kube, { name: "m2", pool: "default" })
+      yield* pass(20)
+      assert.strictEqual((yield* ready(world, "m1"))?.status, "True")
+      assert.strictEqual((yield* hostReady(world, "h1"))?.reason, "Deleting")
+      assert.match((yield* hostReady(world, "h1"))?.message ?? "", /RemoteMachine default\/m1/)
+      yield* world.kube.delete(RemoteMachines, ref("m1"))
+      yield* pass(20)
+      assert.deepStrictEqual(host.residue(), [])
+      assert.strictEqual((yield* Effect.flip(hostNow(world, "h1"))).reason, "NotFound")
+      assert.strictEqual((yield* ready(world, "m2"))?.reason, "PoolEmpty")
+    })
+  )
+
+  it.effect("a free host goes at once, and the finalizer costs no write of its own", () =>
+    Effect.gen(function* () {
+      const world = yield* makeWorld
+      yield* world.addHost(1)
+      yield* world.startProvider()
+      yield* pass(5)
+      const before = world.server.writes().length
+      yield* createMachine(world.kube, { name: "m1", pool: "default" })
+      yield* pass(20)
+      const writes = world.server.writes().slice(before)
+      const durable = writes.filter((one) => one.kind === "PooledRemoteMachine" && one.subresource === undefined)
+      assert.strictEqual(durable.length, 1)
+      assert.include((yield* hostNow(world, "h1")).metadata.finalizers ?? [], REMOTE_MACHINE_FINALIZER)
+      yield* world.kube.delete(RemoteMachines, ref("m1"))
+      yield* pass(20)
+      yield* world.kube.delete(PooledRemoteMachines, ref("h1"))
+      assert.strictEqual((yield* Effect.flip(hostNow(world, "h1"))).reason, "NotFound")
     })
   )
 })

@@ -195,6 +195,7 @@ export const make = (kube: KubeClientShape) => {
           status: {
             reserved: true,
             phase: "Reserved",
+            observedGeneration: host.metadata.generation,
             machineRef: { name: claimant.name, namespace: claimant.namespace }
           }
         },

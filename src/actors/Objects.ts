@@ -45,9 +45,12 @@ export const runOf = (object: KubeObject): RunRecord | undefined => {
 export const endpointOf = (machine: RemoteMachine): string | undefined =>
   machine.spec.address === undefined ? undefined : `${machine.spec.address}:${machine.spec.port ?? HOST_DEFAULTS.port}`
 
-/** The last finalizer was ours: the object is gone, though its watch event is still on its way. */
-const isGone = (machine: RemoteMachine): boolean =>
-  machine.metadata.deletionTimestamp !== undefined && (machine.metadata.finalizers ?? []).length === 0
+/**
+ * The last finalizer was ours: the object is gone, though the answer to our write still shows it, and may come after the
+ * watch has told that it is gone.
+ */
+export const isGone = ({ metadata }: Pick<KubeObject, "metadata">): boolean =>
+  metadata.deletionTimestamp !== undefined && (metadata.finalizers ?? []).length === 0
 
 /** Which hosts a person wants for it; none are selected by a text that is no selector, which its actor complains about. */
 const selectorOf = (machine: RemoteMachine): LabelSelector | undefined => {
@@ -71,7 +74,7 @@ export const machineView = (machine: RemoteMachine, failureDomain: string | unde
   key: keyOf(machine),
   claim: claimOf(machine),
   deleting: machine.metadata.deletionTimestamp !== undefined,
-  address: isGone(machine) ? undefined : endpointOf(machine),
+  address: endpointOf(machine),
   createdAt: machine.metadata.creationTimestamp ?? "",
   selector: selectorOf(machine),
   failureDomain,

@@ -26,7 +26,7 @@ import * as Pool from "../domain/Pool.ts"
 import { KubeClient } from "../kube/KubeClient.ts"
 import type { KubeError } from "../kube/KubeError.ts"
 import * as ClaimWrites from "./ClaimWrites.ts"
-import { hostView, keyOf, machineView, suspectFor } from "./Objects.ts"
+import { hostView, isGone, keyOf, machineView, suspectFor } from "./Objects.ts"
 import * as PoolStatus from "./PoolStatus.ts"
 
 /** Claims whose writes run at one time. */
@@ -38,8 +38,12 @@ export interface ClaimedMachine {
   readonly machine: RemoteMachine
 }
 
-export interface Wants {
+/** What surrounds a machine, as far as its host goes. */
+export interface Around {
+  /** That its owner Machine asks for. */
   readonly failureDomain: string | undefined
+  /** It, or its Cluster: nothing is written on it. */
+  readonly paused: boolean
 }
 
 export interface PoolAllocatorShape {
@@ -58,8 +62,8 @@ export interface PoolAllocatorShape {
   /** What the caches show; nothing is given away before `synced`. */
   readonly hostSeen: (host: PooledRemoteMachine) => Effect.Effect<void>
   readonly hostGone: (host: PooledRemoteMachine) => Effect.Effect<void>
-  /** `wants`: what its owner Machine asks for; absent: what it asked for the last time. */
-  readonly machineSeen: (machine: RemoteMachine, wants?: Wants) => Effect.Effect<void>
+  /** `around` absent: as it was the last time. */
+  readonly machineSeen: (machine: RemoteMachine, around?: Around) => Effect.Effect<void>
   readonly machineGone: (machine: RemoteMachine) => Effect.Effect<void>
   readonly synced: Effect.Effect<void>
   /** For inspection and tests. */
@@ -92,10 +96,13 @@ const make = Effect.gen(function* () {
   const waiters = new Map<string, Waiter>()
   const hosts = new Map<string, PooledRemoteMachine>()
   const machines = new Map<string, RemoteMachine>()
+  const paused = new Set<string>()
   const releasing = new Set<string>()
   let state = Pool.empty
   const status = yield* PoolStatus.make(kube, {
     host: (key) => hosts.get(key),
+    machine: (uid) => (paused.has(uid) ? undefined : machines.get(uid)),
+    followed: (machine) => machineSeen(machine),
     state: () => state,
     busy: (key) => Option.isSome(HashMap.get(state.promised, key)) || releasing.has(key),
     free: (host, claim) =>
@@ -195,6 +202,7 @@ const make = Effect.gen(function* () {
   const hostSeen = (host: PooledRemoteMachine): Effect.Effect<void> =>
     Effect.gen(function* () {
       const key = keyOf(host)
+      if (isGone(host)) return yield* hostGone(host)
       if (isOlder(host, hosts.get(key))) return
       const now = yield* Clock.currentTimeMillis
       hosts.set(key, host)
@@ -213,18 +221,24 @@ const make = Effect.gen(function* () {
 
   const hostGone = (host: Pick<PooledRemoteMachine, "metadata">): Effect.Effect<void> =>
     Effect.suspend(() => {
+      const known = hosts.get(keyOf(host))
+      const { uid } = host.metadata
+      // Late news of a former object of this name.
+      if (known !== undefined && uid !== undefined && known.metadata.uid !== uid) return Effect.void
       hosts.delete(keyOf(host))
       return dispatch({ _tag: "HostGone", key: keyOf(host) })
     })
 
-  const machineSeen = (machine: RemoteMachine, wants?: Wants): Effect.Effect<void> =>
+  const machineSeen = (machine: RemoteMachine, around?: Around): Effect.Effect<void> =>
     Effect.gen(function* () {
       const uid = machine.metadata.uid ?? ""
+      if (isGone(machine)) return yield* machineGone(machine)
       if (isOlder(machine, machines.get(uid))) return
       const known = Option.getOrUndefined(HashMap.get(state.machines, uid))
       const before = known?.claim
       machines.set(uid, machine)
-      const view = machineView(machine, (wants ?? known)?.failureDomain)
+      const view = machineView(machine, (around ?? known)?.failureDomain)
+      if (around !== undefined) paused[around.paused ? "add" : "delete"](uid)
       yield* dispatch({ _tag: "MachineSeen", machine: view })
       if (before !== undefined && before.host !== "" && before.id !== view.claim?.id)
         yield* status.look(`${machine.metadata.namespace ?? ""}/${before.host}`)
@@ -237,6 +251,7 @@ const make = Effect.gen(function* () {
       const uid = machine.metadata.uid ?? ""
       const claim = Option.getOrUndefined(HashMap.get(state.machines, uid))?.claim
       machines.delete(uid)
+      paused.delete(uid)
       yield* dispatch({ _tag: "MachineGone", uid })
       if (claim !== undefined) yield* status.look(`${machine.metadata.namespace ?? ""}/${claim.host}`)
     })

@@ -1,6 +1,7 @@
 /**
- * Owns what a PooledRemoteMachine shows to people (`status.phase`, condition Ready), and the freeing by hand of held
- * hosts. Runs behind the allocator: coalesced, bounded, and nothing depends on it; the truth is in the annotations.
+ * Owns what a PooledRemoteMachine shows to people (`status.phase`, condition Ready), the freeing by hand of held hosts,
+ * and that a machine follows its host's edits. Runs behind the allocator: coalesced, bounded, and nothing depends on it;
+ * the truth is in the annotations.
  */
 import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
@@ -11,14 +12,15 @@ import {
   type PooledRemoteMachinePhase,
   PooledRemoteMachines
 } from "../api/PooledRemoteMachine.ts"
-import { RemoteMachines } from "../api/RemoteMachine.ts"
+import { type RemoteMachine, RemoteMachines } from "../api/RemoteMachine.ts"
 import type { Claim } from "../domain/Claim.ts"
 import { findCondition, setCondition } from "../domain/Conditions.ts"
 import * as Pool from "../domain/Pool.ts"
 import type { JsonObject, KubeClientShape } from "../kube/KubeClient.ts"
 import type { KubeError } from "../kube/KubeError.ts"
 import * as Coalesced from "../runtime/Coalesced.ts"
-import { annotation, claimOf, hostView } from "./Objects.ts"
+import { annotation, claimOf, hostView, keyOf } from "./Objects.ts"
+import { followed } from "./Population.ts"
 
 /** Changes of one host within this time, milliseconds, become one write; a claim's own writes come first. */
 export const STATUS_SETTLE_MILLIS = 500
@@ -27,6 +29,9 @@ export const STATUS_WRITES_IN_FLIGHT = 8
 
 interface Sources {
   readonly host: (key: string) => PooledRemoteMachine | undefined
+  /** Undefined also while it is paused. */
+  readonly machine: (uid: string) => RemoteMachine | undefined
+  readonly followed: (machine: RemoteMachine) => Effect.Effect<void>
   readonly state: () => Pool.State
   /** A claim or release of it is under way: its own writes will say the rest. */
   readonly busy: (key: string) => boolean
@@ -35,6 +40,8 @@ interface Sources {
 
 interface Shown {
   readonly phase: PooledRemoteMachinePhase
+  /** Of the condition Ready; absent: the phase. */
+  readonly reason?: string
   /** Absent for the everyday phases. */
   readonly message?: string
 }
@@ -55,7 +62,7 @@ export const shown = (state: Pool.State, host: PooledRemoteMachine, now: number)
             `Claimed by RemoteMachine ${view.claim.machine}, which does not exist (yet) or no longer carries claim ${view.claim.id}. ` +
             `Held until it appears; annotate with ${Names.RELEASE_ANNOTATION} to free the host by hand.`
         }
-      : { phase: "Reserved" }
+      : reserved(state, view)
   if (view.heldBy !== undefined) return { phase: "Reserved" }
   if (view.maintenance) return { phase: "Maintenance", message: `Annotated with ${Names.MAINTENANCE_ANNOTATION}` }
   if (view.suspect) return { phase: "Suspect", message: "A machine could not connect to it lately" }
@@ -66,6 +73,25 @@ export const shown = (state: Pool.State, host: PooledRemoteMachine, now: number)
       message: `Another object has the address ${view.address}:${view.port}: correct or delete one of the two`
     }
   return { phase: "Free" }
+}
+
+/** Held by its machine, which may be news to somebody who has just edited or deleted it. */
+const reserved = (state: Pool.State, view: Pool.HostView): Shown => {
+  const machine = Pool.claimants(state, view.key).find((one) => one.claim?.id === view.claim?.id)
+  if (view.deleting)
+    return {
+      phase: "Reserved",
+      reason: "Deleting",
+      message: `Being deleted; it goes once RemoteMachine ${view.claim?.machine} is done with the host and has cleaned it`
+    }
+  const address = `${view.address}:${view.port}`
+  if (machine?.address !== undefined && machine.address !== address)
+    return {
+      phase: "Reserved",
+      reason: "AddressChanged",
+      message: `RemoteMachine ${machine.key} keeps the host at ${machine.address}; ${address} is used from the next machine on`
+    }
+  return { phase: "Reserved" }
 }
 
 /** What k0smotron's users read of a claim: `clusterctl move` and backups lose it with the rest of the status. */
@@ -90,16 +116,22 @@ export const make = Effect.fnUntraced(function* (kube: KubeClientShape, sources:
       return yield* sources.free(host, claim)
     if (wanted.phase === "Orphaned" && claim !== undefined && (yield* isAbandoned(host, claim)))
       return yield* sources.free(host, claim)
+    if (claim !== undefined && wanted.phase === "Reserved") yield* follow(host, claim)
     const ready = findCondition(host.status?.conditions, "Ready")
     const same = wanted.message === undefined ? ready?.status !== "False" : ready?.message === wanted.message
-    const missing = claim === undefined || wanted.phase !== "Reserved" ? {} : unshown(host, claim)
+    const missing = {
+      ...(claim === undefined || wanted.phase !== "Reserved" ? {} : unshown(host, claim)),
+      ...(host.status?.observedGeneration === host.metadata.generation
+        ? {}
+        : { observedGeneration: host.metadata.generation })
+    }
     if (host.status?.phase === wanted.phase && same && Object.keys(missing).length === 0) return
     const conditions = setCondition(
       host.status?.conditions,
       {
         type: "Ready",
         status: wanted.message === undefined ? "True" : "False",
-        reason: wanted.phase,
+        reason: wanted.reason ?? wanted.phase,
         ...(wanted.message === undefined ? {} : { message: wanted.message })
       },
       DateTime.formatIso(DateTime.makeUnsafe(now))
@@ -111,6 +143,19 @@ export const make = Effect.fnUntraced(function* (kube: KubeClientShape, sources:
       // A status that is about to change anyway is not worth a quarrel: a conflict is looked at again.
       { subresource: "status", uid: host.metadata.uid, resourceVersion: host.metadata.resourceVersion }
     )
+  })
+
+  const follow = Effect.fnUntraced(function* (host: PooledRemoteMachine, claim: Claim) {
+    // Not by the claim's uid: a moved machine has another one.
+    const uid = Pool.claimants(sources.state(), keyOf(host)).find((one) => one.claim?.id === claim.id)?.uid
+    const machine = uid === undefined ? undefined : sources.machine(uid)
+    // While it is not populated yet, its claim's own writes do all this.
+    if (machine?.spec.address === undefined || claimOf(machine)?.id !== claim.id) return
+    const patch = followed(machine, host)
+    if (patch === undefined) return
+    const { namespace = "", name, resourceVersion } = machine.metadata
+    const after = yield* kube.patch(RemoteMachines, { namespace, name }, patch, { uid, resourceVersion })
+    yield* sources.followed(after)
   })
 
   /**

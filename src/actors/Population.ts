@@ -1,12 +1,13 @@
 /**
  * Owns what a claimed machine takes over from its host: the fields of its spec, labels and annotations, and what its
- * Machine lacks of the latter. When it is written, and taken back, is ClaimWrites.ts's.
+ * Machine lacks of the latter; and which of these follow the host afterwards. When it is written, and taken back, is
+ * ClaimWrites.ts's and PoolStatus.ts's.
  */
 import * as Effect from "effect/Effect"
 import { Machines } from "../api/ClusterApi.ts"
 import * as Names from "../api/Names.ts"
 import type { PooledRemoteMachine } from "../api/PooledRemoteMachine.ts"
-import type { RemoteMachine } from "../api/RemoteMachine.ts"
+import { HOST_DEFAULTS, type RemoteMachine } from "../api/RemoteMachine.ts"
 import type { JsonObject, KubeClientShape } from "../kube/KubeClient.ts"
 import { PIN_ANNOTATIONS, pinsOn } from "./HostPins.ts"
 import { annotation, inherited } from "./Objects.ts"
@@ -101,6 +102,29 @@ const populated = ({
   workingDir
 })
 
+const sshKeyOf = ({ name }: { readonly name: string }) => (name === "" ? undefined : { name })
+
+/**
+ * How to get in, and what cleans, are followed as long as the machine has the host: whoever mends a key or a user does
+ * it on the host. The rest is fixed when it is claimed: where the host is, and what a run in flight was started with.
+ */
+export const followed = (machine: RemoteMachine, host: PooledRemoteMachine): JsonObject | undefined => {
+  const { user, useSudo, sshKeyRef, customCleanUpCommands } = host.spec.machine
+  const { spec } = machine
+  const commands = customCleanUpCommands ?? []
+  const changes: JsonObject = {
+    ...((spec.user ?? HOST_DEFAULTS.user) === (user ?? HOST_DEFAULTS.user) ? {} : { user: user ?? null }),
+    ...((spec.useSudo ?? HOST_DEFAULTS.useSudo) === (useSudo ?? HOST_DEFAULTS.useSudo)
+      ? {}
+      : { useSudo: useSudo ?? null }),
+    ...((spec.sshKeyRef?.name ?? "") === sshKeyRef.name ? {} : { sshKeyRef: sshKeyOf(sshKeyRef) ?? null }),
+    ...(JSON.stringify(spec.customCleanUpCommands ?? []) === JSON.stringify(commands)
+      ? {}
+      : { customCleanUpCommands: commands.length === 0 ? null : commands })
+  }
+  return Object.keys(changes).length === 0 ? undefined : { spec: changes }
+}
+
 export const population = (machine: RemoteMachine, host: PooledRemoteMachine): JsonObject | undefined => {
   if (machine.spec.address !== undefined) return undefined
   const { sshKeyRef, ...fields } = host.spec.machine
@@ -122,7 +146,7 @@ export const population = (machine: RemoteMachine, host: PooledRemoteMachine): J
     ...metadata,
     spec: {
       ...populated(fields),
-      sshKeyRef: sshKeyRef.name === "" ? undefined : { name: sshKeyRef.name }
+      sshKeyRef: sshKeyOf(sshKeyRef)
     }
   }
 }

@@ -31,7 +31,10 @@ export const run = Effect.fnUntraced(function* (core: Core, { entered }: Inspect
   const seen = (machine: RemoteMachine) =>
     Effect.flatMap(around(machine), (surroundings) =>
       Effect.andThen(
-        allocator.machineSeen(machine, { failureDomain: nonEmpty(surroundings.owner?.spec?.failureDomain) }),
+        allocator.machineSeen(machine, {
+          failureDomain: nonEmpty(surroundings.owner?.spec?.failureDomain),
+          paused: halted(machine, surroundings) !== undefined
+        }),
         keys.machineSeen(machine, halted(machine, surroundings) !== undefined)
       )
     )

@@ -90,8 +90,19 @@ const witnessed: Checker = ({ witness, dataOwner }) => [
 const sameEndpoint = (a: Version["object"], b: Version["object"]): boolean =>
   stringAt(a, "spec", "address") !== undefined && stringAt(a, "spec", "address") === stringAt(b, "spec", "address")
 
-/** Two machines that both may have touched one address at one time. */
-const oneMachineAnAddress: Checker = ({ versions }) => {
+/**
+ * Two machines that both may have touched one address at one time. Machines with addresses of their own share no object
+ * that two leaders could race on: only the host's own record keeps those apart, and the witness tells whether it did.
+ */
+const oneMachineAnAddress: Checker = ({ versions, writes, isProvider }) => {
+  const fixed = (object: Version["object"]): boolean => stringAt(object, "spec", "pool") === undefined
+  const writers = (keys: ReadonlyArray<string>): number =>
+    new Set(
+      writes
+        .filter((one) => one.kind === "RemoteMachine" && isProvider(one.client))
+        .filter((one) => keys.includes(`${one.namespace}/${one.name}`))
+        .map((one) => one.client)
+    ).size
   const live = new Map<string, Version["object"]>()
   return versions.flatMap(({ kind, key, type, object, at }) => {
     if (kind !== "RemoteMachine") return []
@@ -102,7 +113,10 @@ const oneMachineAnAddress: Checker = ({ versions }) => {
     live.set(key, object)
     if (runIn(object)?.touched !== true) return []
     return [...live].flatMap(([other, its]) =>
-      other !== key && runIn(its)?.touched === true && sameEndpoint(object, its)
+      other !== key &&
+      runIn(its)?.touched === true &&
+      sameEndpoint(object, its) &&
+      !(fixed(object) && fixed(its) && writers([key, other]) > 1)
         ? [{ at, what: `${key} and ${other} both run on ${stringAt(object, "spec", "address")}` }]
         : []
     )

@@ -6,6 +6,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as HashMap from "effect/HashMap"
 import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
 import { TestClock } from "effect/testing"
@@ -364,6 +365,32 @@ describe("PoolAllocator", () => {
       yield* TestClock.adjust("5 seconds")
       assert.isUndefined(claimOf(yield* kube.get(PooledRemoteMachines, ref("h2"))))
       assert.strictEqual((yield* kube.get(PooledRemoteMachines, ref("h2"))).status?.phase, "Refused")
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("late news of a host that is gone, or of a former host of its name, changes nothing", () =>
+    Effect.gen(function* () {
+      const { kube } = yield* world
+      const former = yield* createHost(kube, { name: "h1", address: "10.0.0.1" })
+      const { allocator } = yield* process(kube)
+      yield* kube.delete(PooledRemoteMachines, ref("h1"))
+      yield* allocator.hostGone(former)
+      // The answer to a write that took the last finalizer away shows the object once more.
+      const leaving = { ...former, metadata: { ...former.metadata, deletionTimestamp: "2026-01-01T00:00:00Z" } }
+      yield* allocator.hostSeen(leaving)
+      assert.strictEqual(HashMap.size((yield* allocator.state).hosts), 0)
+      yield* allocator.hostSeen(yield* createHost(kube, { name: "h1", address: "10.0.0.1" }))
+      yield* allocator.hostGone(former)
+      yield* allocator.hostSeen(leaving)
+      assert.strictEqual(HashMap.size((yield* allocator.state).hosts), 1)
+      const machine = yield* createMachine(kube, { name: "m1", pool: "default" })
+      yield* allocator.machineSeen(machine)
+      yield* allocator.machineGone(machine)
+      yield* allocator.machineSeen({
+        ...machine,
+        metadata: { ...machine.metadata, deletionTimestamp: "2026-01-01T00:00:00Z", finalizers: [] }
+      })
+      assert.strictEqual(HashMap.size((yield* allocator.state).machines), 0)
     }).pipe(Effect.scoped)
   )
 })

@@ -158,7 +158,7 @@ describe("an SSH key Secret", () => {
       yield* world.startProvider()
       yield* machine(world, "m1")
       yield* pass(20)
-      yield* world.kube.patch(RemoteMachines, ref("m1"), { spec: { sshKeyRef: { name: "key2" } } })
+      yield* world.kube.patch(PooledRemoteMachines, ref("h1"), { spec: { machine: { sshKeyRef: { name: "key2" } } } })
       yield* pass(10)
       assert.deepStrictEqual([yield* isHeld(world), yield* isHeld(world, "key2")], [false, true])
     })

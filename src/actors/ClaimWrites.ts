@@ -12,12 +12,12 @@ import * as Names from "../api/Names.ts"
 import { type PooledRemoteMachine, PooledRemoteMachines } from "../api/PooledRemoteMachine.ts"
 import { type RemoteMachine, RemoteMachines } from "../api/RemoteMachine.ts"
 import { type Claim, encodeClaim } from "../domain/Claim.ts"
-import { setCondition } from "../domain/Conditions.ts"
+import { findCondition, removeCondition, setCondition } from "../domain/Conditions.ts"
 import type { Leaving } from "../domain/Machine.ts"
 import type { JsonObject, KubeClientShape, ObjectRef } from "../kube/KubeClient.ts"
 import { absent, KubeError } from "../kube/KubeError.ts"
 import { pinsOn } from "./HostPins.ts"
-import { annotation, claimOf, REACHABLE, runOf, withFinalizer, withoutFinalizer } from "./Objects.ts"
+import { annotation, CLEAN, claimOf, REACHABLE, runOf, withFinalizer, withoutFinalizer } from "./Objects.ts"
 import { labelOwner, population, unpopulated } from "./Population.ts"
 
 /** How often one write reads again after a conflict until the whole claim is tried anew. */
@@ -76,6 +76,12 @@ const overtaken = ({ namespace, name }: Claimant): KubeError =>
     name,
     message: `Another leader has begun to use the host of RemoteMachine ${namespace}/${name}; it is not given back`
   })
+
+/** From now on nobody looks whether it is clean: what the last probe found must not stand there. */
+const unprobed = ({ status }: PooledRemoteMachine): JsonObject =>
+  findCondition(status?.conditions, CLEAN) === undefined
+    ? {}
+    : { conditions: removeCondition(status?.conditions, CLEAN).map((one) => ({ ...one })) }
 
 const hostRef = (claimant: Claimant, claim: Claim): ObjectRef => ({ namespace: claimant.namespace, name: claim.host })
 
@@ -196,6 +202,7 @@ export const make = (kube: KubeClientShape) => {
             reserved: true,
             phase: "Reserved",
             observedGeneration: host.metadata.generation,
+            ...unprobed(host),
             machineRef: { name: claimant.name, namespace: claimant.namespace }
           }
         },

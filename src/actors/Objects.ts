@@ -13,8 +13,10 @@ import type { HostView, MachineView } from "../domain/Pool.ts"
 
 /** A host that some machine could not connect to is chosen by nobody for this long, milliseconds. */
 export const SUSPECT_MILLIS = 300_000
-/** Condition of a PooledRemoteMachine: False since the connect budget of a machine was spent on it. */
+/** Condition of a PooledRemoteMachine: False since a machine's connect budget was spent on it, or a probe failed. */
 export const REACHABLE = "Reachable"
+/** Condition of a PooledRemoteMachine that nobody uses: what its own record says, as a probe found it. */
+export const CLEAN = "Clean"
 
 export const keyOf = (object: KubeObject): string => `${object.metadata.namespace ?? ""}/${object.metadata.name}`
 

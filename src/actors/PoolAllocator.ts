@@ -26,8 +26,9 @@ import * as Pool from "../domain/Pool.ts"
 import { KubeClient } from "../kube/KubeClient.ts"
 import type { KubeError } from "../kube/KubeError.ts"
 import * as ClaimWrites from "./ClaimWrites.ts"
-import { hostView, isGone, keyOf, machineView, suspectFor } from "./Objects.ts"
+import { claimOf, isGone, keyOf, machineView, suspectFor } from "./Objects.ts"
 import * as PoolStatus from "./PoolStatus.ts"
+import * as PoolVerdicts from "./PoolVerdicts.ts"
 
 /** Claims whose writes run at one time. */
 export const CLAIMS_IN_FLIGHT = 32
@@ -66,6 +67,11 @@ export interface PoolAllocatorShape {
   readonly machineSeen: (machine: RemoteMachine, around?: Around) => Effect.Effect<void>
   readonly machineGone: (machine: RemoteMachine) => Effect.Effect<void>
   readonly synced: Effect.Effect<void>
+  /** Hosts that nobody uses, and that nobody has set aside: to be probed. Those that an unknown claim holds among them. */
+  readonly idle: Effect.Effect<ReadonlyArray<PooledRemoteMachine>>
+  readonly probed: (host: PooledRemoteMachine, verdict: PoolVerdicts.Verdict) => Effect.Effect<void>
+  /** The host's own record says that the claim which holds it, and which no machine carries, is over. */
+  readonly proven: (host: PooledRemoteMachine, claim: Claim) => Effect.Effect<void>
   /** For inspection and tests. */
   readonly state: Effect.Effect<Pool.State>
 }
@@ -98,9 +104,11 @@ const make = Effect.gen(function* () {
   const machines = new Map<string, RemoteMachine>()
   const paused = new Set<string>()
   const releasing = new Set<string>()
+  const verdicts = PoolVerdicts.make()
   let state = Pool.empty
   const status = yield* PoolStatus.make(kube, {
     host: (key) => hosts.get(key),
+    verdicts,
     machine: (uid) => (paused.has(uid) ? undefined : machines.get(uid)),
     followed: (machine) => machineSeen(machine),
     state: () => state,
@@ -206,7 +214,9 @@ const make = Effect.gen(function* () {
       if (isOlder(host, hosts.get(key))) return
       const now = yield* Clock.currentTimeMillis
       hosts.set(key, host)
-      yield* dispatch({ _tag: "HostSeen", host: hostView(host, now) })
+      // What becomes of it while it is used, no probe has seen.
+      if (claimOf(host) !== undefined) verdicts.forget(host.metadata.uid)
+      yield* dispatch({ _tag: "HostSeen", host: verdicts.view(host, now) })
       const wait = suspectFor(host, now)
       // Nothing in the cluster changes when the suspicion has cooled down: look again then.
       if (wait > 0) yield* FiberMap.run(reminders, key, Effect.andThen(Effect.sleep(wait), lookAgain(key)))
@@ -226,6 +236,7 @@ const make = Effect.gen(function* () {
       // Late news of a former object of this name.
       if (known !== undefined && uid !== undefined && known.metadata.uid !== uid) return Effect.void
       hosts.delete(keyOf(host))
+      verdicts.forget(known?.metadata.uid)
       return dispatch({ _tag: "HostGone", key: keyOf(host) })
     })
 
@@ -284,6 +295,14 @@ const make = Effect.gen(function* () {
       )
     })
 
+  const isIdle = (view: Pool.HostView | undefined): boolean =>
+    view !== undefined &&
+    (view.claim === undefined || Pool.isOrphan(state, view)) &&
+    view.heldBy === undefined &&
+    !view.deleting &&
+    !view.maintenance &&
+    !HashMap.has(state.promised, view.key)
+
   /** No grant of this machine may be under way while its claim is taken apart. */
   const stopGranting = Effect.fnUntraced(function* (uid: string) {
     yield* dispatch({ _tag: "Withdrawn", uid })
@@ -327,6 +346,18 @@ const make = Effect.gen(function* () {
       open.open,
       status.lookAtAll(() => hosts.keys())
     ),
+    idle: Effect.sync(() =>
+      [...hosts.values()].filter((host) => isIdle(Option.getOrUndefined(HashMap.get(state.hosts, keyOf(host)))))
+    ),
+    probed: (host, verdict) =>
+      Effect.gen(function* () {
+        const now = hosts.get(keyOf(host))
+        // It may have been claimed, or replaced, while it was looked at.
+        if (now === undefined || now.metadata.uid !== host.metadata.uid || claimOf(now) !== undefined) return
+        verdicts.put(host, verdict, yield* Clock.currentTimeMillis)
+        yield* hostSeen(now)
+      }),
+    proven: (host, claim) => status.proven(keyOf(host), claim),
     state: Effect.sync(() => state)
   })
 })

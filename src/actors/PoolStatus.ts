@@ -4,7 +4,6 @@
  * the truth is in the annotations.
  */
 import * as Clock from "effect/Clock"
-import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Names from "../api/Names.ts"
 import {
@@ -14,12 +13,14 @@ import {
 } from "../api/PooledRemoteMachine.ts"
 import { type RemoteMachine, RemoteMachines } from "../api/RemoteMachine.ts"
 import type { Claim } from "../domain/Claim.ts"
-import { findCondition, setCondition } from "../domain/Conditions.ts"
+import { type ConditionInput, findCondition, setConditions } from "../domain/Conditions.ts"
 import * as Pool from "../domain/Pool.ts"
+import { rfc3339 } from "../domain/Rfc3339.ts"
 import type { JsonObject, KubeClientShape } from "../kube/KubeClient.ts"
 import type { KubeError } from "../kube/KubeError.ts"
 import * as Coalesced from "../runtime/Coalesced.ts"
-import { annotation, claimOf, hostView, keyOf } from "./Objects.ts"
+import { annotation, claimOf, keyOf } from "./Objects.ts"
+import { conditionsOf, type PoolVerdicts, type Verdict } from "./PoolVerdicts.ts"
 import { followed } from "./Population.ts"
 
 /** Changes of one host within this time, milliseconds, become one write; a claim's own writes come first. */
@@ -32,6 +33,7 @@ interface Sources {
   /** Undefined also while it is paused. */
   readonly machine: (uid: string) => RemoteMachine | undefined
   readonly followed: (machine: RemoteMachine) => Effect.Effect<void>
+  readonly verdicts: PoolVerdicts
   readonly state: () => Pool.State
   /** A claim or release of it is under way: its own writes will say the rest. */
   readonly busy: (key: string) => boolean
@@ -47,8 +49,7 @@ interface Shown {
 }
 
 /** Pure: what the host is, in one word, and what a person can do about it. */
-export const shown = (state: Pool.State, host: PooledRemoteMachine, now: number): Shown => {
-  const view = hostView(host, now)
+export const shown = (state: Pool.State, view: Pool.HostView, verdict: Verdict | undefined): Shown => {
   if (view.claim?.quarantined !== undefined)
     return {
       phase: "Quarantined",
@@ -65,7 +66,12 @@ export const shown = (state: Pool.State, host: PooledRemoteMachine, now: number)
       : reserved(state, view)
   if (view.heldBy !== undefined) return { phase: "Reserved" }
   if (view.maintenance) return { phase: "Maintenance", message: `Annotated with ${Names.MAINTENANCE_ANNOTATION}` }
-  if (view.suspect) return { phase: "Suspect", message: "A machine could not connect to it lately" }
+  if (view.suspect)
+    return {
+      phase: "Suspect",
+      message: verdict?._tag === "Unreachable" ? verdict.message : "A machine could not connect to it lately"
+    }
+  if (verdict?._tag === "Unclean") return { phase: "Unclean", reason: verdict.reason, message: verdict.message }
   const why = Pool.unavailable(state, view, "")
   if (why?.startsWith("refused") === true)
     return {
@@ -105,37 +111,49 @@ const unshown = (host: PooledRemoteMachine, { machine }: Claim): JsonObject => {
 }
 
 export const make = Effect.fnUntraced(function* (kube: KubeClientShape, sources: Sources) {
+  /** Host -> id of the claim that the host's own record says is over. Bounded by the hosts there are. */
+  const proofs = new Map<string, string>()
+
   const write = Effect.fnUntraced(function* (key: string): Effect.fn.Return<void, KubeError> {
     const host = sources.host(key)
     if (host === undefined) return
     if (sources.busy(key)) return yield* look(key)
     const now = yield* Clock.currentTimeMillis
-    const wanted = shown(sources.state(), host, now)
+    const verdict = sources.verdicts.of(host)
+    const wanted = shown(sources.state(), sources.verdicts.view(host, now), verdict)
     const claim = claimOf(host)
     if (annotation(host, Names.RELEASE_ANNOTATION) !== undefined && claim !== undefined && wanted.phase !== "Reserved")
       return yield* sources.free(host, claim)
-    if (wanted.phase === "Orphaned" && claim !== undefined && (yield* isAbandoned(host, claim)))
+    if (
+      wanted.phase === "Orphaned" &&
+      claim !== undefined &&
+      (proofs.get(key) === claim.id || (yield* isAbandoned(host, claim)))
+    ) {
+      proofs.delete(key)
       return yield* sources.free(host, claim)
+    }
     if (claim !== undefined && wanted.phase === "Reserved") yield* follow(host, claim)
-    const ready = findCondition(host.status?.conditions, "Ready")
-    const same = wanted.message === undefined ? ready?.status !== "False" : ready?.message === wanted.message
+    const ready: ConditionInput = {
+      type: "Ready",
+      status: wanted.message === undefined ? "True" : "False",
+      reason: wanted.reason ?? wanted.phase,
+      ...(wanted.message === undefined ? {} : { message: wanted.message })
+    }
+    const before = host.status?.conditions
+    // Without a word for it, one that was never False needs no condition to say that it is ready.
+    const news = [...conditionsOf(verdict), ready].filter(({ type, status, message = "" }) => {
+      const old = findCondition(before, type)
+      if (type === "Ready" && status === "True") return old?.status === "False" || host.status?.phase !== wanted.phase
+      return old?.status !== status || old.message !== message
+    })
     const missing = {
       ...(claim === undefined || wanted.phase !== "Reserved" ? {} : unshown(host, claim)),
       ...(host.status?.observedGeneration === host.metadata.generation
         ? {}
         : { observedGeneration: host.metadata.generation })
     }
-    if (host.status?.phase === wanted.phase && same && Object.keys(missing).length === 0) return
-    const conditions = setCondition(
-      host.status?.conditions,
-      {
-        type: "Ready",
-        status: wanted.message === undefined ? "True" : "False",
-        reason: wanted.reason ?? wanted.phase,
-        ...(wanted.message === undefined ? {} : { message: wanted.message })
-      },
-      DateTime.formatIso(DateTime.makeUnsafe(now))
-    )
+    if (host.status?.phase === wanted.phase && news.length === 0 && Object.keys(missing).length === 0) return
+    const conditions = setConditions(before, [...conditionsOf(verdict), ready], rfc3339(now))
     yield* kube.patch(
       PooledRemoteMachines,
       { namespace: host.metadata.namespace ?? "", name: host.metadata.name },
@@ -191,6 +209,11 @@ export const make = Effect.fnUntraced(function* (kube: KubeClientShape, sources:
 
   return {
     look,
+    proven: (key: string, claim: Claim) =>
+      Effect.suspend(() => {
+        proofs.set(key, claim.id)
+        return look(key)
+      }),
     lookAtAll: (keys: () => Iterable<string>) => Effect.forEach([...keys()], look, { discard: true })
   }
 })

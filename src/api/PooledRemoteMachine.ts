@@ -30,6 +30,7 @@ export const PooledRemoteMachinePhase = Schema.Literals([
   "Reserved",
   "Orphaned",
   "Suspect",
+  "Unclean",
   "Quarantined",
   "Maintenance",
   "Refused"
@@ -48,7 +49,7 @@ const PooledRemoteMachineStatusSchema = Schema.Struct({
   conditions: conditionsField,
   phase: optional(
     PooledRemoteMachinePhase,
-    "What the host can be used for. Free can be claimed. Reserved is held. Orphaned is held by a claim whose machine isn't here. Suspect could not be reached. Quarantined could not be cleaned. Maintenance is set aside by a person. Refused has the address of another object."
+    "What the host can be used for. Free can be claimed. Reserved is held. Orphaned is held by a claim whose machine isn't here. Suspect could not be reached, or not be used. Unclean carries a tenant that nobody here knows of. Quarantined could not be cleaned. Maintenance is set aside by a person. Refused has the address of another object."
   ),
   observedGeneration: observedGenerationField
 })
@@ -85,7 +86,26 @@ export const PooledRemoteMachines: Definition<PooledRemoteMachine> = {
       jsonPath: ".status.machineRef.name",
       description: "RemoteMachine that holds the host."
     },
+    {
+      name: "Reachable",
+      type: "string",
+      jsonPath: '.status.conditions[?(@.type=="Reachable")].status',
+      description: "Whether a machine could log in and become root, when it was last tried."
+    },
+    {
+      name: "Clean",
+      type: "string",
+      jsonPath: '.status.conditions[?(@.type=="Clean")].status',
+      description: "Whether the host's own record names nobody, when it was last looked at."
+    },
     { ...reasonColumn, priority: 1 },
+    {
+      name: "Zone",
+      type: "string",
+      jsonPath: ".metadata.labels['topology\\.kubernetes\\.io/zone']",
+      description: "Failure domain of the host.",
+      priority: 1
+    },
     { name: "Port", type: "integer", jsonPath: ".spec.machine.port", description: "Port of SSH.", priority: 1 },
     { name: "User", type: "string", jsonPath: ".spec.machine.user", description: "User to log in as.", priority: 1 },
     messageColumn,

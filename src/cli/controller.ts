@@ -88,6 +88,10 @@ const flags = {
     Flag.withDescription("Watch only objects whose label cluster.x-k8s.io/watch-filter has this value"),
     Flag.withDefault("")
   ),
+  poolProbeInterval: Flag.String("pool-probe-interval").pipe(
+    Flag.withDescription("How often a host of a pool that nobody uses is probed; 0 turns it off"),
+    Flag.withDefault("10m")
+  ),
   leaderElect: Flag.Boolean("leader-elect").pipe(
     Flag.withDescription("Of several replicas only one, the leader, acts; the others stand by"),
     Flag.withDefault(false)
@@ -192,17 +196,18 @@ const run = Effect.fnUntraced(function* (input: Input) {
 /** One line for a person instead of a stack trace. */
 const failed = (cause: unknown, userMessage: string) => Effect.fail(new CliError.UserError({ cause, userMessage }))
 
-const optionsOf = (input: Input): Effect.Effect<ProviderOptions, CliError.UserError> => {
+const optionsOf = Effect.fnUntraced(function* (input: Input): Effect.fn.Return<ProviderOptions, CliError.UserError> {
   const ttl = parseTtl(input.tokenTtl)
-  return Result.isFailure(ttl)
-    ? failed(input.tokenTtl, `--bootstrap-token-ttl ${ttl.failure}`)
-    : Effect.map(chosenHalves(input.providers), (halves) => ({
-        halves,
-        namespace: input.namespace === "" ? undefined : input.namespace,
-        watchFilter: input.watchFilter === "" ? undefined : input.watchFilter,
-        tokenTtlSeconds: ttl.success
-      }))
-}
+  if (Result.isFailure(ttl)) return yield* failed(input.tokenTtl, `--bootstrap-token-ttl ${ttl.failure}`)
+  const probes = yield* seconds("pool-probe-interval", input.poolProbeInterval)
+  return {
+    halves: yield* chosenHalves(input.providers),
+    namespace: input.namespace === "" ? undefined : input.namespace,
+    watchFilter: input.watchFilter === "" ? undefined : input.watchFilter,
+    tokenTtlSeconds: ttl.success,
+    poolProbeSeconds: probes === 0 ? undefined : probes
+  }
+})
 
 export const controller = Command.make("controller", flags, (input) => {
   const kube = LiveKubeClient.layerDefault(

@@ -6,6 +6,7 @@ import { KeyGuard } from "../actors/KeyGuard.ts"
 import * as MachineActor from "../actors/MachineActor.ts"
 import { halted } from "../actors/MachineInputs.ts"
 import { PoolAllocator } from "../actors/PoolAllocator.ts"
+import * as PoolProbes from "../actors/PoolProbes.ts"
 import * as QuarantineCleaner from "../actors/QuarantineCleaner.ts"
 import { type PooledRemoteMachine, PooledRemoteMachines } from "../api/PooledRemoteMachine.ts"
 import { type RemoteMachine, RemoteMachines } from "../api/RemoteMachine.ts"
@@ -60,4 +61,6 @@ export const run = Effect.fnUntraced(function* (core: Core, { entered }: Inspect
   yield* Effect.forkScoped(keys.synced((yield* ProviderOptions).namespace))
   yield* Family.follow(hosts, hostSeen, allocator.hostGone)
   yield* machines.follow
+  const { poolProbeSeconds } = yield* ProviderOptions
+  if (poolProbeSeconds !== undefined) yield* Effect.forkScoped(PoolProbes.run(poolProbeSeconds * 1_000))
 })

@@ -19,6 +19,8 @@ export interface ProviderOptions {
   readonly tokenTtlSeconds: number
   /** Which kinds have actors in this process. Absent: all of them. */
   readonly halves?: ReadonlyArray<Half>
+  /** How often a pool host that nobody uses is probed, seconds; absent: never. */
+  readonly poolProbeSeconds?: number | undefined
 }
 
 export const ProviderOptions = Context.Reference<ProviderOptions>("machinist/provider/ProviderOptions", {

@@ -65,7 +65,9 @@ export const start = (
       "--verbosity=4",
       "--health-addr=0",
       `--diagnostics-address=127.0.0.1:${port}`,
-      "--insecure-diagnostics"
+      "--insecure-diagnostics",
+      // Connections and writes are counted.
+      "--pool-probe-interval=0"
     ]
     const flags = [...always.filter((flag) => !given.some((one) => nameOf(one) === nameOf(flag))), ...given]
     const lines: Array<string> = []

@@ -1,0 +1,88 @@
+/**
+ * Owns what probes have found out about hosts that nobody uses (PoolProbes.ts): remembered in memory, shown as the
+ * conditions Reachable and Clean, and how it changes whether a host may be chosen. Pure but for its memory; after a
+ * restart nothing is known but what the conditions say, until the next probe.
+ */
+import type { PooledRemoteMachine } from "../api/PooledRemoteMachine.ts"
+import type { ConditionInput } from "../domain/Conditions.ts"
+import { findCondition } from "../domain/Conditions.ts"
+import type { HostView } from "../domain/Pool.ts"
+import { CLEAN, hostView, REACHABLE } from "./Objects.ts"
+
+export type Verdict =
+  /** A machine may have it: connected, logged in, root or sudo, and nobody's. */
+  | { readonly _tag: "Usable" }
+  /** No machine could use it; `reason` is that of the error. */
+  | { readonly _tag: "Unreachable"; readonly reason: string; readonly message: string }
+  /** Reached, but its own record names a tenant, or says that cleaning failed. */
+  | { readonly _tag: "Unclean"; readonly reason: string; readonly message: string }
+
+interface Known {
+  readonly verdict: Verdict
+  /** Unix milliseconds. */
+  readonly at: number
+  /** Of the object that was probed: an edit may have mended it. */
+  readonly generation: number | undefined
+}
+
+export interface PoolVerdicts {
+  readonly put: (host: PooledRemoteMachine, verdict: Verdict, now: number) => void
+  readonly forget: (uid: string | undefined) => void
+  /** Undefined when nothing is known of the host as it is now. */
+  readonly of: (host: PooledRemoteMachine) => Verdict | undefined
+  readonly view: (host: PooledRemoteMachine, now: number) => HostView
+}
+
+export const make = (): PoolVerdicts => {
+  const known = new Map<string, Known>()
+  const of = (host: PooledRemoteMachine): Verdict | undefined => {
+    const one = known.get(host.metadata.uid ?? "")
+    if (one === undefined || one.generation !== host.metadata.generation) return undefined
+    if (one.verdict._tag === "Unreachable") return one.verdict
+    // A machine that could not connect knows better than a probe before it.
+    const reachable = findCondition(host.status?.conditions, REACHABLE)
+    const since = Date.parse(reachable?.lastTransitionTime ?? "")
+    return reachable?.status === "False" && since > one.at ? undefined : one.verdict
+  }
+  return {
+    put: (host, verdict, now) => {
+      known.set(host.metadata.uid ?? "", { verdict, at: now, generation: host.metadata.generation })
+    },
+    forget: (uid) => {
+      known.delete(uid ?? "")
+    },
+    of,
+    view: (host, now) => {
+      const view = hostView(host, now)
+      const verdict = of(host)
+      return verdict === undefined
+        ? view
+        : {
+            ...view,
+            suspect: verdict._tag === "Unreachable",
+            healthy: verdict._tag !== "Unreachable",
+            unclean: verdict._tag === "Unclean"
+          }
+    }
+  }
+}
+
+/** The conditions that show a verdict; of one that was not reached nothing new is known but that. */
+export const conditionsOf = (verdict: Verdict | undefined): ReadonlyArray<ConditionInput> => {
+  switch (verdict?._tag) {
+    case undefined:
+      return []
+    case "Usable":
+      return [
+        { type: REACHABLE, status: "True", reason: "Probed" },
+        { type: CLEAN, status: "True", reason: "NoTenant" }
+      ]
+    case "Unclean":
+      return [
+        { type: REACHABLE, status: "True", reason: "Probed" },
+        { type: CLEAN, status: "False", reason: verdict.reason, message: verdict.message }
+      ]
+    case "Unreachable":
+      return [{ type: REACHABLE, status: "False", reason: verdict.reason, message: verdict.message }]
+  }
+}

@@ -1,0 +1,163 @@
+/**
+ * Holds, field by field, what the specs of RemoteMachine and PooledRemoteMachine do on a host, and what the status shows;
+ * through the whole provider. (`provisionJob`, and what is wrong with a field: badInput.test.ts; what the API server
+ * refuses: api/crds.test.ts.)
+ */
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import { PooledRemoteMachines } from "../src/api/PooledRemoteMachine.ts"
+import { RemoteMachines } from "../src/api/RemoteMachine.ts"
+import type { CleanRequest, HostAccess, RunRequest } from "../src/hosts/HostRuns.ts"
+import type { JsonObject } from "../src/kube/KubeClient.ts"
+import { root, SIMULATED_KEY } from "../src/simulation/hosts/Accounts.ts"
+import type { Wrap } from "../src/simulation/Processes.ts"
+import { createHost, createKey, createMachine, ref } from "./support/cluster.ts"
+import { makeWorld, pass } from "./support/world.ts"
+
+interface Asked {
+  readonly access: HostAccess
+  readonly request: RunRequest | CleanRequest
+}
+
+/** A host at port 2222 that lets `ops` in, with sudo. */
+const world = Effect.gen(function* () {
+  const made = yield* makeWorld
+  const host = yield* made.hosts.add({ address: "10.0.0.1", port: 2222, name: "h1" })
+  host.accounts.set("ops", { ...root(SIMULATED_KEY), uid: 1001 })
+  yield* createKey(made.kube, "ops-key")
+  const asked: Array<Asked> = []
+  const wrap: Wrap = {
+    hosts: (inner) => ({
+      ...inner,
+      run: (access, request) => {
+        asked.push({ access, request })
+        return inner.run(access, request)
+      },
+      clean: (access, request) => {
+        asked.push({ access, request })
+        return inner.clean(access, request)
+      }
+    })
+  }
+  return { ...made, host, asked, start: made.startProvider("provider", wrap) }
+})
+
+const fields = {
+  address: "10.0.0.1",
+  port: 2222,
+  user: "ops",
+  useSudo: true,
+  commandsAsScript: true,
+  workingDir: "/srv/bootstrap",
+  sshKeyRef: { name: "ops-key" },
+  customCleanUpCommands: ["rm -rf /opt/data", "echo done"]
+} satisfies JsonObject
+
+const through = Effect.fnUntraced(function* (how: "by itself" | "from a pool", spec: JsonObject) {
+  const made = yield* world
+  if (how === "from a pool")
+    yield* createHost(made.kube, {
+      name: "h1",
+      address: "10.0.0.1",
+      labels: { "topology.kubernetes.io/zone": "a" },
+      machine: spec
+    })
+  yield* createMachine(made.kube, {
+    name: "m1",
+    ...(how === "from a pool" ? { pool: "default" } : { spec, labels: { "topology.kubernetes.io/zone": "a" } })
+  })
+  yield* made.start
+  yield* pass(20)
+  const ready = yield* made.kube.get(RemoteMachines, ref("m1"))
+  yield* made.kube.delete(RemoteMachines, ref("m1"))
+  yield* pass(20)
+  const [run, clean] = made.asked
+  if (run?.request.verb !== "run" || clean?.request.verb !== "clean") return assert.fail("no run, or no cleaning")
+  return { ready, run: { ...run, request: run.request }, clean: { ...clean, request: clean.request }, kube: made.kube }
+})
+
+describe("the fields of a machine", () => {
+  for (const how of ["by itself", "from a pool"] as const) {
+    it.effect(`each does what it says, on a host that the machine has ${how}`, () =>
+      Effect.gen(function* () {
+        const { run, clean } = yield* through(how, fields)
+        for (const { access, request } of [run, clean]) {
+          const { address, port, user } = access.target
+          assert.deepStrictEqual(
+            { address, port, user, useSudo: access.useSudo },
+            {
+              address: "10.0.0.1",
+              port: 2222,
+              user: "ops",
+              useSudo: true
+            }
+          )
+          assert.strictEqual(request.workingDir, "/srv/bootstrap")
+          // commandsAsScript: the three commands of the bootstrap, and the two of the cleaning, as one script each.
+          assert.strictEqual(request.steps.length, 1)
+        }
+        assert.match(run.request.steps[0]?.script ?? "", /echo one.*echo two.*bootstrap-success\.complete/s)
+        assert.match(clean.request.steps[0]?.script ?? "", /rm -rf \/opt\/data.*echo done/s)
+        assert.notInclude(clean.request.steps[0]?.script ?? "", "k0s")
+      })
+    )
+
+    it.effect(`each has its default, on a host that the machine has ${how}`, () =>
+      Effect.gen(function* () {
+        const { run, clean } = yield* through(how, { address: "10.0.0.1", port: 2222, sshKeyRef: { name: "key" } })
+        assert.strictEqual(run.access.target.user, "root")
+        assert.isFalse(run.access.useSudo)
+        assert.strictEqual(run.request.workingDir, "/etc/k0smotron")
+        assert.strictEqual(run.request.steps.length, 3)
+        assert.isTrue(clean.request.steps.some(({ name }) => /k0s/.test(name)))
+      })
+    )
+
+    it.effect(`the status shows what it promises, on a host that the machine has ${how}`, () =>
+      Effect.gen(function* () {
+        const { ready, kube } = yield* through(how, fields)
+        const { bootstrap, conditions, ...status } = ready.status ?? {}
+        assert.deepStrictEqual(status, {
+          ready: true,
+          initialization: { provisioned: true },
+          addresses: [{ type: "ExternalIP", address: "10.0.0.1" }],
+          phase: "Ready",
+          host: "10.0.0.1:2222",
+          failureDomain: "a",
+          observedGeneration: ready.metadata.generation ?? 0
+        })
+        assert.strictEqual(ready.spec.providerID, "remote-machine://10.0.0.1:2222")
+        assert.deepStrictEqual([bootstrap?.step, bootstrap?.of, bootstrap?.progress], [1, 1, "1/1"])
+        assert.deepStrictEqual(
+          conditions?.map(({ type, status: is }) => [type, is]),
+          [
+            ["Ready", "True"],
+            ["HostClaimed", "True"],
+            ["Paused", "False"],
+            ["Provisioned", "True"]
+          ]
+        )
+        if (how === "by itself") return
+        const host = yield* kube.get(PooledRemoteMachines, ref("h1"))
+        const { conditions: _, ...shown } = host.status ?? {}
+        assert.deepStrictEqual(shown, {
+          reserved: false,
+          phase: "Free",
+          observedGeneration: host.metadata.generation ?? 0
+        })
+      })
+    )
+  }
+
+  it.effect("port 22 is the default", () =>
+    Effect.gen(function* () {
+      const made = yield* makeWorld
+      yield* made.addHost(1)
+      yield* createMachine(made.kube, { name: "m1", spec: { address: "10.0.0.1", sshKeyRef: { name: "key" } } })
+      yield* made.startProvider()
+      yield* pass(20)
+      const machine = yield* made.kube.get(RemoteMachines, ref("m1"))
+      assert.strictEqual(machine.spec.providerID, "remote-machine://10.0.0.1:22")
+    })
+  )
+})

@@ -82,7 +82,15 @@ describe("for people", () => {
         ?.columns.filter(({ priority }) => priority === undefined)
         .map(({ name }) => name)
     assert.deepStrictEqual(narrow("RemoteMachine"), ["Cluster", "Machine", "Phase", "Host", "Step", "Reason", "Age"])
-    assert.deepStrictEqual(narrow("PooledRemoteMachine"), ["Pool", "Address", "Phase", "Machine", "Age"])
+    assert.deepStrictEqual(narrow("PooledRemoteMachine"), [
+      "Pool",
+      "Address",
+      "Phase",
+      "Machine",
+      "Reachable",
+      "Clean",
+      "Age"
+    ])
   })
 
   it("short names are no one else's", () => {

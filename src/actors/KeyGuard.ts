@@ -120,8 +120,9 @@ const make = Effect.gen(function* () {
       keysNeededBy(machine),
       (key) =>
         Effect.suspend(() => {
-          // Before the Secret is read: who lets go of it looks for this first.
-          know(machine.metadata.uid ?? "", knownOf(machine, false))
+          // Before the Secret is read: who lets go of it looks for this first. A machine that is gone needs nothing.
+          const uid = machine.metadata.uid ?? ""
+          if (machines.has(uid)) know(uid, knownOf(machine, false))
           const wasLeaving = leaving.has(key)
           return Effect.flatMap(read(key), (secret) =>
             isHeld(secret) && !isDeleting(secret) && !wasLeaving

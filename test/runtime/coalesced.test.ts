@@ -60,4 +60,31 @@ describe("Coalesced", () => {
       assert.strictEqual(times, 2)
     }).pipe(Effect.scoped)
   )
+
+  it.effect("what fails for good is tried less and less often, and at once again when it is asked for anew", () =>
+    Effect.gen(function* () {
+      let times = 0
+      let broken = true
+      const ask = yield* Coalesced.make<string, never>({
+        settleMillis: 100,
+        concurrency: 1,
+        work: () =>
+          Effect.suspend(() => {
+            times += 1
+            return broken ? Effect.fail("no") : Effect.void
+          }),
+        failed: () => Effect.void
+      })
+      yield* ask("a")
+      yield* TestClock.adjust("10 minutes")
+      // Doubling from a tenth of a second to a minute, then once a minute.
+      assert.isAtMost(times, 21)
+      assert.isAtLeast(times, 12)
+      broken = false
+      const before = times
+      yield* ask("a")
+      yield* TestClock.adjust(100)
+      assert.strictEqual(times, before + 1)
+    }).pipe(Effect.scoped)
+  )
 })

@@ -139,7 +139,11 @@ describe("the fields of a machine", () => {
         )
         if (how === "by itself") return
         const host = yield* kube.get(PooledRemoteMachines, ref("h1"))
-        const { conditions: _, ...shown } = host.status ?? {}
+        const { conditions: ofHost, ...shown } = host.status ?? {}
+        assert.deepStrictEqual(
+          ofHost?.map(({ type, status: is, reason }) => [type, is, reason]),
+          [["Ready", "True", "Free"]]
+        )
         assert.deepStrictEqual(shown, {
           reserved: false,
           phase: "Free",

@@ -12,12 +12,13 @@ import * as Names from "../api/Names.ts"
 import { type PooledRemoteMachine, PooledRemoteMachines } from "../api/PooledRemoteMachine.ts"
 import { type RemoteMachine, RemoteMachines } from "../api/RemoteMachine.ts"
 import { type Claim, encodeClaim } from "../domain/Claim.ts"
-import { findCondition, removeCondition, setCondition } from "../domain/Conditions.ts"
+import { setCondition } from "../domain/Conditions.ts"
 import type { Leaving } from "../domain/Machine.ts"
 import type { JsonObject, KubeClientShape, ObjectRef } from "../kube/KubeClient.ts"
 import { absent, KubeError } from "../kube/KubeError.ts"
 import { pinsOn } from "./HostPins.ts"
-import { annotation, CLEAN, claimOf, REACHABLE, runOf, withFinalizer, withoutFinalizer } from "./Objects.ts"
+import { annotation, claimOf, REACHABLE, runOf, withFinalizer, withoutFinalizer } from "./Objects.ts"
+import { conditionsWhen } from "./PoolVerdicts.ts"
 import { labelOwner, population, unpopulated } from "./Population.ts"
 
 /** How often one write reads again after a conflict until the whole claim is tried anew. */
@@ -76,12 +77,6 @@ const overtaken = ({ namespace, name }: Claimant): KubeError =>
     name,
     message: `Another leader has begun to use the host of RemoteMachine ${namespace}/${name}; it is not given back`
   })
-
-/** From now on nobody looks whether it is clean: what the last probe found must not stand there. */
-const unprobed = ({ status }: PooledRemoteMachine): JsonObject =>
-  findCondition(status?.conditions, CLEAN) === undefined
-    ? {}
-    : { conditions: removeCondition(status?.conditions, CLEAN).map((one) => ({ ...one })) }
 
 const hostRef = (claimant: Claimant, claim: Claim): ObjectRef => ({ namespace: claimant.namespace, name: claim.host })
 
@@ -194,19 +189,21 @@ export const make = (kube: KubeClientShape) => {
       const { reserved, machineRef, phase } = host.status ?? {}
       if (claimOf(host)?.id !== claim.id) return Effect.fail(new ClaimLost({ why: "host-taken", host }))
       if (reserved === true && machineRef?.name === claimant.name && phase === "Reserved") return Effect.succeed(host)
-      return kube.patch(
-        PooledRemoteMachines,
-        hostRef(claimant, claim),
-        {
-          status: {
-            reserved: true,
-            phase: "Reserved",
-            observedGeneration: host.metadata.generation,
-            ...unprobed(host),
-            machineRef: { name: claimant.name, namespace: claimant.namespace }
-          }
-        },
-        { subresource: "status", ...preconditions(host) }
+      return Effect.flatMap(Clock.currentTimeMillis, (now) =>
+        kube.patch(
+          PooledRemoteMachines,
+          hostRef(claimant, claim),
+          {
+            status: {
+              reserved: true,
+              phase: "Reserved",
+              observedGeneration: host.metadata.generation,
+              conditions: conditionsWhen("Reserved", host, now),
+              machineRef: { name: claimant.name, namespace: claimant.namespace }
+            }
+          },
+          { subresource: "status", ...preconditions(host) }
+        )
       )
     })
 
@@ -262,11 +259,12 @@ export const make = (kube: KubeClientShape) => {
     readThenWrite(absent(kube.get(PooledRemoteMachines, hostRef(claimant, claim))), undefined, (host) =>
       Effect.gen(function* () {
         if (host === undefined || claimOf(host)?.id !== claim.id) return host
+        const conditions = conditionsWhen("Free", host, yield* Clock.currentTimeMillis)
         if (host.status?.reserved === true || Object.keys(status).length > 0)
           yield* kube.patch(
             PooledRemoteMachines,
             hostRef(claimant, claim),
-            { status: { reserved: false, machineRef: null, phase: "Free", ...status } },
+            { status: { reserved: false, machineRef: null, phase: "Free", conditions, ...status } },
             { subresource: "status", uid: host.metadata.uid }
           )
         const fresh = yield* kube.get(PooledRemoteMachines, hostRef(claimant, claim))

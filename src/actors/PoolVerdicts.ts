@@ -4,9 +4,10 @@
  * restart nothing is known but what the conditions say, until the next probe.
  */
 import type { PooledRemoteMachine } from "../api/PooledRemoteMachine.ts"
-import type { ConditionInput } from "../domain/Conditions.ts"
-import { findCondition } from "../domain/Conditions.ts"
+import { type ConditionInput, findCondition, removeCondition, setConditions } from "../domain/Conditions.ts"
 import type { HostView } from "../domain/Pool.ts"
+import { rfc3339 } from "../domain/Rfc3339.ts"
+import type { JsonObject } from "../kube/KubeClient.ts"
 import { CLEAN, hostView, REACHABLE } from "./Objects.ts"
 
 export type Verdict =
@@ -65,6 +66,21 @@ export const make = (): PoolVerdicts => {
           }
     }
   }
+}
+
+/**
+ * The conditions of a host that a claim or a release has just moved, for the same write. While it is used nobody looks
+ * whether it is clean: what the last probe found must not stand there.
+ */
+export const conditionsWhen = (
+  phase: "Reserved" | "Free",
+  { status }: PooledRemoteMachine,
+  now: number
+): ReadonlyArray<JsonObject> => {
+  const kept = phase === "Reserved" ? removeCondition(status?.conditions, CLEAN) : status?.conditions
+  return setConditions(kept, [{ type: "Ready", status: "True", reason: phase }], rfc3339(now)).map((one) => ({
+    ...one
+  }))
 }
 
 /** The conditions that show a verdict; of one that was not reached nothing new is known but that. */

@@ -114,7 +114,10 @@ describe("PoolAllocator", () => {
         // intent, claim, the host's status, populate; and the Machine's labels.
         assert.strictEqual(writes.length, 5)
         const stored = yield* kube.get(RemoteMachines, ref("m1"))
-        assertClaimed(stored, yield* kube.get(PooledRemoteMachines, ref("h1")))
+        const host = yield* kube.get(PooledRemoteMachines, ref("h1"))
+        assertClaimed(stored, host)
+        // What people read is in the same write.
+        assert.strictEqual(host.status?.conditions?.find((one) => one.type === "Ready")?.reason, "Reserved")
         assert.strictEqual(claimed.machine.spec.port, 2222)
         assert.strictEqual(stored.spec.user, "ops")
         assert.strictEqual(stored.spec.useSudo, true)

@@ -5,12 +5,12 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import { KEY_SETTLE_MILLIS, KeyGuard } from "../src/actors/KeyGuard.ts"
+import { KEY_SETTLE_MILLIS, KeyGuard, keysNeededBy } from "../src/actors/KeyGuard.ts"
 import { Clusters } from "../src/api/ClusterApi.ts"
 import { Secrets, secretData } from "../src/api/Core.ts"
 import { DELETE_FOR_MOVE_ANNOTATION, PAUSED_ANNOTATION, SSH_KEY_FINALIZER, SSH_KEY_LABEL } from "../src/api/Names.ts"
 import { PooledRemoteMachines } from "../src/api/PooledRemoteMachine.ts"
-import { RemoteMachines } from "../src/api/RemoteMachine.ts"
+import { type RemoteMachine, RemoteMachines } from "../src/api/RemoteMachine.ts"
 import { KubeClient, type KubeClientShape } from "../src/kube/KubeClient.ts"
 import { KubeError } from "../src/kube/KubeError.ts"
 import { SIMULATED_KEY } from "../src/simulation/hosts/Accounts.ts"
@@ -215,6 +215,26 @@ describe("an SSH key Secret", () => {
       assert.strictEqual(object.status?.phase, "Quarantined")
     })
   )
+})
+
+describe("keysNeededBy", () => {
+  const machine = (metadata: Partial<RemoteMachine["metadata"]>): RemoteMachine => ({
+    metadata: { name: "m1", namespace: "default", finalizers: ["remotemachine.k0smotron.io/finalizer"], ...metadata },
+    spec: {
+      address: "10.0.0.1",
+      sshKeyRef: { name: "own" },
+      jumpHosts: [{ address: "jump", sshKeyRef: { name: "jump" } }]
+    }
+  })
+  const run = { annotations: { "machinist.dev/run": "{}" } }
+
+  it("its own and those of its jump hosts, from the claim on, until its finalizer is gone", () => {
+    assert.deepStrictEqual(keysNeededBy(machine({})), [])
+    assert.deepStrictEqual(keysNeededBy(machine(run)), ["default/own", "default/jump"])
+    const deletionTimestamp = "2026-01-01T00:00:00Z"
+    assert.deepStrictEqual(keysNeededBy(machine({ ...run, deletionTimestamp })), ["default/own", "default/jump"])
+    assert.deepStrictEqual(keysNeededBy(machine({ ...run, deletionTimestamp, finalizers: ["another"] })), [])
+  })
 })
 
 // ---------------------------------------------------------------------------------------------------- races

@@ -17,6 +17,7 @@ import type { Failure } from "../domain/Machine.ts"
 import { KubeClient, type KubeClientShape } from "../kube/KubeClient.ts"
 import { absent, type KubeError } from "../kube/KubeError.ts"
 import * as Coalesced from "../runtime/Coalesced.ts"
+import { keySecrets } from "./HostPlan.ts"
 import { inputFailure, readFailure } from "./MachineFailures.ts"
 import { annotation, hasFinalizer, keyOf, withFinalizer, withoutFinalizer } from "./Objects.ts"
 
@@ -48,19 +49,19 @@ export class KeyGuard extends Context.Service<KeyGuard, KeyGuardShape>()("machin
 }
 
 /**
- * Key Secrets, as `namespace/name`, without which this machine's host could not be cleaned. None once its finalizer is
+ * Key Secrets, as `namespace/name`, without which this machine's host could not be cleaned: its own, and those of the
+ * jump hosts on the way. None once its finalizer is
  * gone, and none for an object that is moved to another management cluster.
  */
 export const keysNeededBy = (machine: RemoteMachine): ReadonlyArray<string> => {
   const { metadata, spec } = machine
-  const name = spec.sshKeyRef?.name ?? ""
   const holdsHost =
     annotation(machine, Names.CLAIM_ANNOTATION) !== undefined ||
     annotation(machine, Names.RUN_ANNOTATION) !== undefined ||
     (spec.providerID ?? "") !== ""
   const left = metadata.deletionTimestamp !== undefined && !hasFinalizer(machine, Names.REMOTE_MACHINE_FINALIZER)
   const moved = annotation(machine, Names.DELETE_FOR_MOVE_ANNOTATION) !== undefined
-  return name === "" || !holdsHost || left || moved ? [] : [`${metadata.namespace ?? ""}/${name}`]
+  return !holdsHost || left || moved ? [] : keySecrets(machine).map((name) => `${metadata.namespace ?? ""}/${name}`)
 }
 
 /** What an untouched machine needs is kept, but nothing is written before it gets as far as its host (`hold`). */

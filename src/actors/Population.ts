@@ -81,6 +81,9 @@ export const unpopulated = (
   }
 }
 
+const jumpsOf = (jumpHosts: PooledRemoteMachine["spec"]["machine"]["jumpHosts"]): ReadonlyArray<JsonObject> =>
+  (jumpHosts ?? []).map((jump) => ({ ...jump, sshKeyRef: jump.sshKeyRef && { ...jump.sshKeyRef } }))
+
 /** Every field of a host that a machine takes over, by name: one that is added to the API must be decided on here. */
 const populated = ({
   address,
@@ -96,7 +99,7 @@ const populated = ({
   port,
   user,
   useSudo,
-  jumpHosts: jumpHosts?.map((jump) => ({ ...jump, sshKeyRef: jump.sshKeyRef && { ...jump.sshKeyRef } })),
+  jumpHosts: jumpHosts === undefined ? undefined : jumpsOf(jumpHosts),
   customCleanUpCommands,
   commandsAsScript,
   workingDir
@@ -109,8 +112,9 @@ const sshKeyOf = ({ name }: { readonly name: string }) => (name === "" ? undefin
  * it on the host. The rest is fixed when it is claimed: where the host is, and what a run in flight was started with.
  */
 export const followed = (machine: RemoteMachine, host: PooledRemoteMachine): JsonObject | undefined => {
-  const { user, useSudo, sshKeyRef, customCleanUpCommands } = host.spec.machine
+  const { user, useSudo, sshKeyRef, jumpHosts, customCleanUpCommands } = host.spec.machine
   const { spec } = machine
+  const jumps = jumpsOf(jumpHosts)
   const commands = customCleanUpCommands ?? []
   const changes: JsonObject = {
     ...((spec.user ?? HOST_DEFAULTS.user) === (user ?? HOST_DEFAULTS.user) ? {} : { user: user ?? null }),
@@ -118,6 +122,9 @@ export const followed = (machine: RemoteMachine, host: PooledRemoteMachine): Jso
       ? {}
       : { useSudo: useSudo ?? null }),
     ...((spec.sshKeyRef?.name ?? "") === sshKeyRef.name ? {} : { sshKeyRef: sshKeyOf(sshKeyRef) ?? null }),
+    ...(JSON.stringify(jumpsOf(spec.jumpHosts)) === JSON.stringify(jumps)
+      ? {}
+      : { jumpHosts: jumps.length === 0 ? null : jumps }),
     ...(JSON.stringify(spec.customCleanUpCommands ?? []) === JSON.stringify(commands)
       ? {}
       : { customCleanUpCommands: commands.length === 0 ? null : commands })

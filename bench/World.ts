@@ -47,6 +47,8 @@ export interface WorldOptions {
   readonly bootstrapData: string
   /** How the hosts are reached. */
   readonly ssh: SshClientShape
+  /** Around what a round measures: adds what it cost to the sample. */
+  readonly metered?: (work: Effect.Effect<Sample, BenchError>) => Effect.Effect<Sample, BenchError>
 }
 
 export interface World {
@@ -202,13 +204,15 @@ export const makeWorld = (options: WorldOptions): Effect.Effect<World, BenchErro
       const create = each((index) =>
         user.create(RemoteMachines, remoteMachine(index, number, machines[index]?.metadata.uid ?? ""))
       )
-      const sample = yield* timed(bounded("Ready", Effect.andThen(create, ready)))
-      const also = written()
+      const measured = timed(bounded("Ready", Effect.andThen(create, ready))).pipe(
+        Effect.map((sample) => ({ ...sample, also: written() }))
+      )
+      const sample = yield* (options.metered ?? ((work) => work))(measured)
       const deleted = arrivals.expect("Deleted", count)
       yield* each((index) => user.delete(RemoteMachines, { namespace: NAMESPACE, name: named(index, number) }))
       yield* bounded("deleted", deleted)
       yield* each((index) => user.delete(Machines, { namespace: NAMESPACE, name: named(index, number) }))
-      return { ...sample, also }
+      return sample
     })
 
     const writesOnly = (writes: number) => {

@@ -9,6 +9,7 @@ import * as LiveSshClient from "../../src/ssh/LiveSshClient.ts"
 import type { SshTarget } from "../../src/ssh/SshClient.ts"
 import * as TestHosts from "../../test/live/hosts/TestHosts.ts"
 import { bootstrapCommands, cloudConfig } from "../Bootstrap.ts"
+import { metered } from "../HostMeter.ts"
 import { BenchError, type Scenario, timed } from "../Scenario.ts"
 import { makeWorld } from "../World.ts"
 
@@ -59,10 +60,12 @@ export const sshd: Scenario = {
       hosts: hosts.map(({ address, port }) => ({ address, port })),
       ssh: yield* LiveSshClient.make(),
       privateKey: hosts[0]?.privateKey ?? "",
-      bootstrapData: cloudConfig(commands)
+      bootstrapData: cloudConfig(commands),
+      metered: (work) => metered(hosts, work)
     })
-    const limit = timed(
-      Effect.forEach(hosts, (host) => bare(host.target(), script), { concurrency: "unbounded", discard: true })
+    const limit = metered(
+      hosts,
+      timed(Effect.forEach(hosts, (host) => bare(host.target(), script), { concurrency: "unbounded", discard: true }))
     )
     return { run: world.round, limit }
   })

@@ -1,20 +1,23 @@
 /**
- * Owns the bytes of a request as it is piped into one exec, and where in the exec's stdin it begins. Pure. Events are
- * WireEvent.ts's; what a host does with a request is the driver's (driver/*.sh) or the simulation's.
+ * Owns the stdin of one exec: a request wrapped around the driver's text. Pure. Events are WireEvent.ts's; what a host
+ * does with a request is the driver's (driver/*.sh) or the simulation's.
  *
- * Request:
  * ```
- * machinist-request 1 <header bytes> <blob bytes>      padded to 10 digits each; the header includes this line
- * verb run
- * claim c1
+ * #machinist-request 2 <blob bytes>
+ * #verb run
+ * #claim c1
  * …
- * file <offset> <length> <mode> <owner or -> <append or -> <path>
- * step <offset> <length> <name>
- *                                                      empty line
- * <blobs>
+ * #step <offset> <length> <name>
+ * #file <offset> <length> <mode> <owner or -> <append or -> <path>
+ * #
+ * <driver text>
+ * #machinist-blobs-follow
+ * <blobs: the steps' first, one after the other>
+ * #machinist-end <blob bytes> <verb> <claim> <fence>   no newline
  * ```
- * The last field of a line is the rest of the line, so paths and names may hold blanks; nothing may hold a control
- * character. The driver parses this with the shell's `read`: keep it that simple.
+ * The header comes first so that the driver reads it with the shell's own `read`, and no process: keep it that simple.
+ * To the shell that runs the text it is comments. The last field of a line is the rest of the line, so paths and names
+ * may hold blanks; nothing may hold a control character. The last line tells that nothing was cut off.
  */
 import * as Result from "effect/Result"
 import type { Request, RunFile, RunStep, Tenant } from "./Protocol.ts"
@@ -25,13 +28,13 @@ export class WireError extends Error {
   readonly _tag = "WireError"
 }
 
-/** The line between driver text and request in the stdin of every exec. */
-export const REQUEST_MARKER = "#machinist-request-follows"
+/** The line between driver text and blobs. */
+export const BLOBS_MARKER = "#machinist-blobs-follow"
 
-const HEADER = "machinist-request 1"
-const COUNT_DIGITS = 10
-/** `machinist-request 1 <10 digits> <10 digits>\n` */
-const FIRST_LINE_BYTES = HEADER.length + 2 * (1 + COUNT_DIGITS) + 1
+const HEADER = "#machinist-request 2"
+const END = "#machinist-end"
+const HASH_SIGN = 35
+const NEWLINE = 10
 /** A request that is larger than this is refused before it is sent; bootstrap data is a Secret of at most 1 MiB. */
 export const MAX_REQUEST_BYTES = 32 * 1024 * 1024
 
@@ -139,6 +142,10 @@ const headerLines = (request: Request, blobs: Blobs): ReadonlyArray<string> => {
   if (request.workingDir !== undefined) lines.push(`workdir ${request.workingDir}`)
   if (request.verb === "run") {
     lines.push(`hash ${request.dataHash}`, `sentinel ${request.sentinel ? "yes" : "no"}`)
+  }
+  // Before the files: one awk cuts them out, and steps are text where files may be anything.
+  for (const step of request.steps) lines.push(`step ${blobs.add(encoder.encode(step.script))} ${step.name}`)
+  if (request.verb === "run") {
     for (const file of request.files)
       lines.push(
         `file ${blobs.add(file.content)} ${file.mode} ${file.owner ?? "-"} ${file.append === true ? "append" : "-"} ${file.path}`
@@ -149,20 +156,25 @@ const headerLines = (request: Request, blobs: Blobs): ReadonlyArray<string> => {
     for (const path of request.remove) lines.push(`remove ${path}`)
     for (const path of request.verify.paths) lines.push(`verify ${path}`)
   }
-  for (const step of request.steps) lines.push(`step ${blobs.add(encoder.encode(step.script))} ${step.name}`)
   return lines
 }
 
-const padded = (count: number): string => String(count).padStart(COUNT_DIGITS, "0")
+const endOf = (size: number, verb?: string, claim?: string, fence?: number | string): string =>
+  `\n${END} ${size} ${verb} ${claim} ${fence}`
 
-/** Fails when a value can't be carried: a newline in a path or name, a mode that is not octal, … */
-export const encodeRequest = (request: Request): Out<Uint8Array> => {
+/** `driverText` ends with a newline. Fails when a value can't be carried: a newline in a path, a mode not octal, … */
+export const encodeRequest = (request: Request, driverText: string): Out<Uint8Array> => {
   const problem = problemOf(request)
   if (problem !== undefined) return wrong(problem)
   const blobs = new Blobs()
-  const header = encoder.encode(`${headerLines(request, blobs).join("\n")}\n\n`)
-  const start = encoder.encode(`${HEADER} ${padded(header.length + FIRST_LINE_BYTES)} ${padded(blobs.size)}\n`)
-  const bytes = concat([start, header, ...blobs.parts])
+  const header = headerLines(request, blobs)
+  const { claim, fence } = request.tenant
+  const bytes = concat([
+    encoder.encode([`${HEADER} ${blobs.size}`, ...header.map((line) => `#${line}`), "#", driverText].join("\n")),
+    encoder.encode(`${BLOBS_MARKER}\n`),
+    ...blobs.parts,
+    encoder.encode(endOf(blobs.size, request.verb, claim, fence))
+  ])
   return bytes.length > MAX_REQUEST_BYTES
     ? wrong(`the request has ${bytes.length} bytes, more than ${MAX_REQUEST_BYTES}`)
     : Result.succeed(bytes)
@@ -250,28 +262,34 @@ const requestFrom = (parsed: Parsed): Request | undefined => {
   return undefined
 }
 
+/** The header's lines without their `#`, from the first on; undefined when it does not end. */
+const headerOf = (stdin: Uint8Array): ReadonlyArray<string> | undefined => {
+  const lines: Array<string> = []
+  for (let at = 0; stdin[at] === HASH_SIGN; ) {
+    const end = stdin.indexOf(NEWLINE, at)
+    if (end < 0) return undefined
+    if (end === at + 1) return lines
+    lines.push(decoder.decode(stdin.subarray(at + 1, end)))
+    at = end + 1
+  }
+  return undefined
+}
+
 /** For hosts that are not a shell. Fails on a request that was cut short, as the driver does. */
-export const decodeRequest = (bytes: Uint8Array): Out<Request> => {
-  const start = decoder.decode(bytes.subarray(0, FIRST_LINE_BYTES))
-  const counts = /^machinist-request 1 (\d{10}) (\d{10})\n$/.exec(start)
-  if (counts === null) return wrong("not a request")
-  const headerBytes = Number(counts[1])
-  if (bytes.length !== headerBytes + Number(counts[2])) return wrong("the request was cut short")
-  const header = decoder.decode(bytes.subarray(FIRST_LINE_BYTES, headerBytes))
-  if (!header.endsWith("\n\n")) return wrong("the request's header does not end")
-  const parsed = parseHeader(header.slice(0, -2).split("\n"), bytes.subarray(headerBytes))
+export const decodeRequest = (stdin: Uint8Array): Out<Request> => {
+  const [start = "", ...lines] = headerOf(stdin) ?? []
+  const size = /^machinist-request 2 (\d{1,10})$/.exec(start)?.[1]
+  if (size === undefined) return wrong("not a request, or its header does not end")
+  const single = new Map(lines.map((line) => [fields(line, 1)?.[0] ?? line, fields(line, 1)?.[1] ?? ""]))
+  const end = encoder.encode(endOf(Number(size), single.get("verb"), single.get("claim"), single.get("fence")))
+  const blobsEnd = stdin.length - end.length
+  if (blobsEnd < Number(size) || !end.every((byte, i) => stdin[blobsEnd + i] === byte))
+    return wrong("the request was cut short")
+  const parsed = parseHeader(lines, stdin.subarray(blobsEnd - Number(size), blobsEnd))
   const request = parsed === undefined ? undefined : requestFrom(parsed)
   if (request === undefined) return wrong("the request's header is malformed")
   const problem = problemOf(request)
   return problem === undefined ? Result.succeed(request) : wrong(problem)
-}
-
-/** The request in the stdin of an exec: what follows the first REQUEST_MARKER line. */
-export const requestOf = (stdin: Uint8Array): Out<Request> => {
-  const marker = encoder.encode(`\n${REQUEST_MARKER}\n`)
-  for (let at = stdin.indexOf(10); at >= 0; at = stdin.indexOf(10, at + 1))
-    if (marker.every((byte, i) => stdin[at + i] === byte)) return decodeRequest(stdin.subarray(at + marker.length))
-  return wrong("no request in the stdin")
 }
 
 export { decodeEvent, encodeEvent } from "./WireEvent.ts"

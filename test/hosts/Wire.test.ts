@@ -2,11 +2,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import { driverText, execOf, readExec } from "../../src/hosts/driver/Exec.ts"
+import { driverText, execOf, inspectText, readExec } from "../../src/hosts/driver/Exec.ts"
 import type { CleanRequest, RunRequest } from "../../src/hosts/HostRuns.ts"
 import { LineCutter, MAX_LINE_BYTES } from "../../src/hosts/Lines.ts"
 import type { HostEvent, Request, TenancyRecord } from "../../src/hosts/Protocol.ts"
-import { decodeEvent, decodeRequest, encodeEvent, encodeRequest, REQUEST_MARKER } from "../../src/hosts/Wire.ts"
+import { BLOBS_MARKER, decodeEvent, decodeRequest, encodeEvent, encodeRequest } from "../../src/hosts/Wire.ts"
 
 const tenant = { claim: "claim-1", machine: "default/m-1", cluster: "6f1c", fence: 7 }
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text)
@@ -63,7 +63,7 @@ describe("requests", () => {
           steps: [
             { name: line(name), script: script.toWellFormed() },
             { name: line(script), script: "" },
-            { name: "marker", script: `\n${REQUEST_MARKER}\nmachinist-request 1\n\n` }
+            { name: "marker", script: `\n${BLOBS_MARKER}\n#machinist-request 2 1\n#\n#machinist-end 0 run c1 1` }
           ],
           ...(flag ? { workingDir: path(script) } : {})
         })
@@ -110,13 +110,15 @@ describe("requests", () => {
   ]
   for (const [title, request] of unfit)
     it(`refused, without quoting it: ${title}`, () => {
-      const encoded = encodeRequest(request)
+      const encoded = encodeRequest(request, driverText)
       assert.isTrue(Result.isFailure(encoded))
       if (Result.isFailure(encoded)) assert.notInclude(encoded.failure.message, "secret-content")
     })
 
   it.prop("a request that was cut short anywhere is none", [Schema.Int], ([n]) => {
-    const whole = Result.getOrThrow(encodeRequest(run({ files: [file], steps: [{ name: "a", script: "true" }] })))
+    const whole = Result.getOrThrow(
+      encodeRequest(run({ files: [file], steps: [{ name: "a", script: "true" }] }), "text\n")
+    )
     return Result.isFailure(decodeRequest(whole.subarray(0, Math.abs(n) % whole.length)))
   })
 
@@ -130,7 +132,7 @@ describe("requests", () => {
 
   it("the driver text has the failpoint that tests replace, once, and no marker line of its own", () => {
     assert.strictEqual(driverText.split("\nfailpoint() { :; }\n").length, 2)
-    assert.notInclude(driverText, `\n${REQUEST_MARKER}\n`)
+    for (const text of [driverText, inspectText]) assert.notInclude(text, `\n${BLOBS_MARKER}\n`)
   })
 
   it("other commands are not ours", () => {

@@ -277,11 +277,14 @@ printf 'LAST=no newline' >>/etc/environment`)
         const { host, run } = yield* setUp()
         yield* host.sh(`mkdir -p ${STATE}/lock
         boot=$(cat /proc/sys/kernel/random/boot_id)
-        : >${STATE}/lock/ticket.3.$boot.99999.1 >${STATE}/lock/choosing.0.$boot.99998.1
-        : >${STATE}/lock/ticket.1.another-boot.1.$(cut -d ' ' -f 22 /proc/1/stat)`)
+        start=$(cut -d ' ' -f 22 /proc/1/stat)
+        for owner in $boot.99999.1.1 another-boot.1.$start.1; do
+          : >${STATE}/lock/$owner.choosing >${STATE}/lock/$owner.ticket-1
+        done
+        : >${STATE}/lock/$boot.99998.1.1.choosing >${STATE}/lock/$boot.99997.1.1.ticket-7`)
         assert.isUndefined((yield* run(runOf("true"))).error)
         yield* host.sh(
-          `: >${STATE}/lock/ticket.1.$(cat /proc/sys/kernel/random/boot_id).1.$(cut -d ' ' -f 22 /proc/1/stat)`
+          `: >${STATE}/lock/$(cat /proc/sys/kernel/random/boot_id).1.$(cut -d ' ' -f 22 /proc/1/stat).1.choosing`
         )
         host.rewrite = (text) => text.replace("\nLOCK_PAUSES=300\n", "\nLOCK_PAUSES=3\n")
         const { error } = yield* run(runOf("true"))
@@ -293,7 +296,7 @@ printf 'LAST=no newline' >>/etc/environment`)
     it.live("a follower whose channel is gone leaves by itself, with everything it had; the run stays", () =>
       Effect.gen(function* () {
         const { access, host, out, run, runs } = yield* setUp()
-        host.rewrite = (text) => text.replace("\nTICKS_A_HEARTBEAT=15\n", "\nTICKS_A_HEARTBEAT=1\n")
+        host.rewrite = (text) => text.replace("\nTICKS_A_HEARTBEAT=3\n", "\nTICKS_A_HEARTBEAT=1\n")
         const request = runOf("until [ -e /tmp/go ]; do sleep 0.1; done")
         const fiber = yield* Effect.forkChild(Stream.runDrain(runs.run(access, request)))
         yield* eventually(Effect.map(out(`ls ${STATE}/runs/c1/follow 2>/dev/null`), (text) => text !== ""))
@@ -333,10 +336,95 @@ printf 'LAST=no newline' >>/etc/environment`)
       })
     )
 
+    it.live(
+      "the last words are the failed step's own, though a daemon of an earlier one talks on, and is not hit",
+      () =>
+        Effect.gen(function* () {
+          const { host, out, run } = yield* setUp()
+          const daemon =
+            "setsid sh -c 'while [ ! -e /tmp/enough ]; do echo babble >&2; sleep 0.05; done; echo unhurt >/tmp/daemon' &"
+          const { error } = yield* run(
+            runOf("", {
+              steps: [
+                { name: "quiet", script: "echo early words >&2" },
+                { name: "daemon", script: daemon },
+                { name: "fails", script: "sleep 0.3; echo own words >&2; exit 4" }
+              ]
+            })
+          )
+          assert.deepStrictEqual([error?.step, error?.exitCode, error?.stderr], [2, 4, "own words"])
+          yield* host.sh("sleep 0.3; touch /tmp/enough")
+          yield* eventually(Effect.map(out("cat /tmp/daemon 2>/dev/null"), (text) => text === "unhurt"))
+        })
+    )
+
+    it.live("without a daemon all steps share one pair of readers, and the last words are still the last step's", () =>
+      Effect.gen(function* () {
+        const { out, run } = yield* setUp()
+        const names = ["one", "two", "three"]
+        const steps = names.map((name) => ({ name, script: `echo ${name} said >&2; printf 'no newline' >&2` }))
+        const { error } = yield* run(
+          runOf("", { steps: [...steps, { name: "fails", script: "echo mine >&2; exit 1" }] })
+        )
+        assert.strictEqual(error?.stderr, "mine")
+        assert.strictEqual(yield* out(`ls ${STATE}/runs/c1/out/*.stderr | wc -l`), "1")
+      })
+    )
+
+    it.live("each step has the whole time limit for itself, and only the one that exceeds it is ended", () =>
+      Effect.gen(function* () {
+        const { out, run } = yield* setUp()
+        const steps = ["sleep 1.5", "sleep 1.5", "sleep 1.5", "echo hangs >&2; sleep 600"].map((script, index) => ({
+          name: `${index}`,
+          script
+        }))
+        const { error } = yield* run(runOf("", { steps, stepTimeoutSeconds: 2 }))
+        assert.deepStrictEqual([error?.step, error?.exitCode], [3, 124])
+        assert.match(error?.stderr ?? "", /^hangs\n.*timed out after 2 s/)
+        assert.strictEqual(yield* out("cat /proc/[0-9]*/cmdline | tr '\\000' ' ' | grep -c '[s]leep 600'"), "0")
+      })
+    )
+
+    it.live("a cleaning's step that is out of time does not taint the next one", () =>
+      Effect.gen(function* () {
+        const { clean } = yield* setUp()
+        const steps = ["sleep 600", "true", "exit 5"].map((script, index) => ({ name: `${index}`, script }))
+        const { error, told } = yield* clean(cleanOf({ steps, stepTimeoutSeconds: 1 }))
+        assert.isUndefined(error)
+        assert.deepStrictEqual(
+          told.filter((one) => one.startsWith("StepEnded")),
+          ["StepEnded 0 124", "StepEnded 1 0", "StepEnded 2 5"]
+        )
+      })
+    )
+
+    it.live("of two records written at once, the second is none when power loss kept it and not the first", () =>
+      Effect.gen(function* () {
+        const { host, out, run } = yield* setUp()
+        const request = runOf("echo x >>/tmp/begun; until [ -e /tmp/go ]; do sleep 0.1; done")
+        const first = yield* Effect.forkChild(run(request))
+        yield* eventually(Effect.map(out("cat /tmp/begun 2>/dev/null"), (text) => text === "x"))
+        yield* Effect.andThen(host.reboot, Fiber.join(first))
+        // Records 0 to 3 are begin, attempt, files, start; 4 is lost, and 5 is the success that went with it.
+        yield* host.sh(
+          `printf '%-127s\\n' 'ok .' | dd of=${STATE}/runs/c1/journal bs=128 seek=5 conv=notrunc 2>/dev/null; touch /tmp/go`
+        )
+        const { error, told } = yield* run(request)
+        assert.isUndefined(error)
+        assert.deepStrictEqual(told, [
+          "Attached",
+          "StepStarted 0",
+          "StepInterrupted 0",
+          "StepStarted 0",
+          "StepEnded 0 0"
+        ])
+      })
+    )
+
     it.live("a step that takes its driver down is started again a bounded number of times, then it has failed", () =>
       Effect.gen(function* () {
         const { host, out, run } = yield* setUp()
-        host.rewrite = (text) => text.replace("\nTICK_SECONDS=1\n", "\nTICK_SECONDS=0.1\n")
+        host.rewrite = (text) => text.replace("\nTICK_SECONDS=5\n", "\nTICK_SECONDS=0.1\n")
         const request = runOf(`echo x >>/tmp/begun; kill -9 $(cut -d ' ' -f 2 ${STATE}/runs/c1/driver); sleep 600`)
         const first = yield* run(request)
         assert.deepStrictEqual([first.error?.reason, first.error?.retry], ["DriverFailed", "backoff"])
@@ -353,7 +441,7 @@ printf 'LAST=no newline' >>/etc/environment`)
         const { host, run } = yield* setUp()
         host.rewrite = (text) =>
           text
-            .replace("\nTICK_SECONDS=1\n", "\nTICK_SECONDS=0.1\n")
+            .replace("\nTICK_SECONDS=5\n", "\nTICK_SECONDS=0.1\n")
             .replace("\ndrive_run() {\n", "\ndrive_run() {\necho of old age >&2; exit 9\n")
         const { error } = yield* run(runOf("true"))
         assert.strictEqual(error?.reason, "DriverFailed")

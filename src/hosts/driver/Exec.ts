@@ -1,21 +1,23 @@
 /**
  * Owns how a request becomes one exec: the constant command, and the stdin that carries driver text and request; and
  * the way back, for hosts that are no shell. What the driver does is in the .sh files beside this one, read once at
- * module load in the order of FILES; nothing of a request ever becomes part of a command or of shell text.
+ * module load; nothing of a request ever becomes part of a command or of shell text.
  */
 import { readFileSync } from "node:fs"
 import * as Result from "effect/Result"
 import { type Request, STATE_DIR } from "../Protocol.ts"
-import { concat, encodeRequest, REQUEST_MARKER, requestOf, type WireError } from "../Wire.ts"
+import { decodeRequest, encodeRequest, type WireError } from "../Wire.ts"
 
-const FILES = [
-  "base",
+/** What a request to look needs, and what the others need beside it: each exec carries no more than that. */
+const LOOKING = ["base", "tenancy", "inspect"] as const
+const ACTING = [
   "lock",
-  "tenancy",
   "request",
   "journal",
   "process",
   "environment",
+  "output",
+  "watchdog",
   "step",
   "files",
   "run",
@@ -32,13 +34,13 @@ const withoutComments = (text: string): string =>
     .filter((line) => !/^\s*(#|$)/.test(line))
     .join("\n")
 
-/**
- * Only definitions until the last line: a text that is cut short defines some functions and does nothing.
- * Tests replace the one line `failpoint() { :; }` in it.
- */
-export const driverText: string = `${FILES.map((name) =>
-  withoutComments(readFileSync(new URL(`./${name}.sh`, import.meta.url), "utf8"))
-).join("\n")}\n`
+const textOf = (names: ReadonlyArray<string>): string =>
+  `${names.map((name) => withoutComments(readFileSync(new URL(`./${name}.sh`, import.meta.url), "utf8"))).join("\n")}\n`
+
+/** Only definitions until the last lines: a text that is cut short defines some functions and does nothing. */
+export const inspectText: string = `${textOf(LOOKING)}inspect\nexit\n`
+/** The same; tests replace the one line `failpoint() { :; }` in it. */
+export const driverText: string = textOf([...LOOKING, ...ACTING])
 
 /** Reads its script from stdin: nothing is written on the host. */
 const INSPECT = "sh -s"
@@ -48,17 +50,21 @@ const NO_STORE = `machinist DriverError the request can not be stored in ${STATE
 
 /**
  * Stores its stdin in a file that root alone can read, and runs that. One line, no `!`: the user's login shell, which
- * sees it first, may be a csh. The claim's tag is unset because an sshd that a step restarted hands it to us.
+ * sees it first, may be a csh. The claim's tag is unset because an sshd that a step restarted hands it to us. Who we are
+ * is read, not asked of `id`: every process of an exec is one of each machine.
  */
 const STORE_AND_RUN = `sh -c '${[
   "umask 077",
   "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
   "export PATH",
   "unset MACHINIST_CLAIM MACHINIST_STEP MACHINIST_DRIVER ENV BASH_ENV",
-  `if [ "$(id -u)" -ne 0 ]; then printf "\\n${NOT_ROOT} %s\\n" "$(id -u)"; cat >/dev/null; exit 0; fi`,
+  "u=-",
+  `{ while read -r k r e x; do if [ "$k" = Uid: ]; then u=$e; break; fi; done </proc/self/status; } 2>/dev/null`,
+  "case $u in -) u=$(id -u) ;; esac",
+  `if [ "$u" -ne 0 ]; then printf "\\n${NOT_ROOT} %s\\n" "$u"; cat >/dev/null; exit 0; fi`,
   `d=${STATE_DIR}`,
   "f=$d/incoming.$$",
-  "mkdir -p $d && chmod 700 $d && cat >$f && exec sh $f $f",
+  "{ [ -d $d/lock ] || mkdir -p -m 700 $d $d/lock; } && cat >$f && exec sh $f $f",
   "rm -f $f",
   `printf "\\n${NO_STORE}\\n"`,
   "cat >/dev/null",
@@ -72,13 +78,13 @@ export interface Exec {
   readonly stdin: Uint8Array
 }
 
-const prologue = new TextEncoder().encode(`${driverText}${REQUEST_MARKER}\n`)
-
-export const execOf = (request: Request, useSudo: boolean): Result.Result<Exec, WireError> =>
-  Result.map(encodeRequest(request), (bytes) => ({
-    command: `${useSudo ? SUDO : ""}${request.verb === "inspect" ? INSPECT : STORE_AND_RUN}`,
-    stdin: concat([prologue, bytes])
+export const execOf = (request: Request, useSudo: boolean): Result.Result<Exec, WireError> => {
+  const [command, text] = request.verb === "inspect" ? [INSPECT, inspectText] : [STORE_AND_RUN, driverText]
+  return Result.map(encodeRequest(request, text), (stdin) => ({
+    command: `${useSudo ? SUDO : ""}${command}`,
+    stdin
   }))
+}
 
 /** Undefined: not a command of ours. */
 export const readExec = (
@@ -88,5 +94,5 @@ export const readExec = (
   const sudo = command.startsWith(SUDO)
   const bare = sudo ? command.slice(SUDO.length) : command
   if (bare !== INSPECT && bare !== STORE_AND_RUN) return undefined
-  return Result.map(requestOf(stdin), (request) => ({ sudo, request }))
+  return Result.map(decodeRequest(stdin), (request) => ({ sudo, request }))
 }

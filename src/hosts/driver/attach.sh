@@ -60,14 +60,17 @@ take_over() {
   [ "$Q_fence" -ge "$T_fence" ] || refuse "fence $T_fence"
   if [ "$1 $Q_machine $Q_cluster $Q_fence" != "$T_state $T_machine $T_cluster $T_fence" ]; then
     write_tenancy "$1" "$Q_claim" "$Q_machine" "$Q_cluster" "$Q_fence" || fail "can not write the tenancy record"
+    # Followers with an older fence are told that they are not wanted any more.
+    poke t
   fi
 }
 
 begin_run() {
   [ ! -e "$STATE/runs" ] || rm -rf "$STATE/runs"
-  mkdir -p "$DIR/follow" || fail "can not make $DIR"
-  create_journal "$Q_claim" "$Q_hash" || fail "no space left on $STATE for the journal"
-  write_tenancy running "$Q_claim" "$Q_machine" "$Q_cluster" "$Q_fence" || fail "can not write the tenancy record"
+  mkdir -p "$DIR/follow" "$DIR/out" || fail "can not make $DIR"
+  create_journal "begin $Q_claim $Q_hash" "attempt $Q_attempt" || fail "no space left on $STATE for the journal"
+  write_tenancy running "$Q_claim" "$Q_machine" "$Q_cluster" "$Q_fence" "$JOURNAL" "$DIR" "$STATE/runs" ||
+    fail "can not write the tenancy record"
   HOW=fresh
   launch
 }
@@ -136,8 +139,10 @@ begin_cleaning() {
   rm -rf "$STATE/runs/$Q_claim/out" "$STATE/runs/$Q_claim/clean"
   write_tenancy cleaning "$Q_claim" "$Q_machine" "$Q_cluster" "$Q_fence" || fail "can not write the tenancy record"
   cleaning_dir "$Q_attempt"
-  mkdir -p "$DIR/follow" || fail "can not make $DIR"
-  create_journal "$Q_claim" "$1" || fail "no space left on $STATE for the journal"
+  mkdir -p "$DIR/follow" "$DIR/out" || fail "can not make $DIR"
+  create_journal "begin $Q_claim $1" || fail "no space left on $STATE for the journal"
+  sync_paths "$JOURNAL" "$DIR"
+  failpoint "journal synced"
   HOW=fresh
   launch
 }
@@ -223,10 +228,10 @@ launch() {
   if [ -d /run/systemd/system ] && command -v systemd-run >/dev/null 2>&1; then
     la_error=$(systemd-run --quiet --collect --unit="$la_unit" \
       --description="Machinist: $Q_verb of claim $Q_claim" --property=KillMode=process \
-      --setenv="MACHINIST_DRIVER=$la_tag" /bin/sh "$DIR/exec" drive "$DIR" 2>&1 </dev/null) ||
+      --setenv="MACHINIST_DRIVER=$la_tag" /bin/sh "$DIR/exec" drive "$DIR" "$HOW" 2>&1 </dev/null) ||
       fail "systemd-run can not start the driver: $la_error"
   elif [ -n "$SESSION" ]; then
-    env -i "PATH=$PATH" "MACHINIST_DRIVER=$la_tag" "$SESSION" sh "$DIR/exec" drive "$DIR" </dev/null >/dev/null 2>&1 5<&- 6<&- &
+    env -i "PATH=$PATH" "MACHINIST_DRIVER=$la_tag" "$SESSION" sh "$DIR/exec" drive "$DIR" "$HOW" </dev/null >/dev/null 2>&1 5<&- 6<&- &
   else
     refuse "unsupported the host has neither systemd-run nor setsid"
   fi

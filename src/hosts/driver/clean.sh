@@ -113,6 +113,7 @@ clean_steps() {
     esac
     cs_step=$((cs_step + 1))
   done
+  [ -z "$PENDING" ] || record || die "can not write the journal in $DIR"
 }
 
 # The tombstone says that this claim is over; everything else of ours goes, this journal last.
@@ -123,17 +124,17 @@ bury() {
     unlock
     die "the tenancy record was changed during the cleaning"
   fi
-  write_tenancy free || die "can not write the tenancy record"
+  write_state free || die "can not write the tenancy record"
   unlock
   record cleaned || die "can not write the journal in $DIR"
   failpoint "bury"
-  rm -rf "$STATE/runs"
+  my_locks
+  rm -rf "$STATE/runs" "$MY_LOCKS"*
   failpoint "buried"
   exit 0
 }
 
 drive_clean() {
-  J_ended=$(records "$JOURNAL" | awk '$1 == "end" { printf " %s ", $2 }')' '
   if [ "$J_hash" != verify ]; then
     stop_units
     kill_run
@@ -141,14 +142,17 @@ drive_clean() {
   settle_interrupted
   if [ "$J_hash" != verify ]; then
     extract_steps || die "no space left on $STATE for the steps"
+    forget_output
     clean_steps
+    stop_watchdog
+    close_output
     remove_paths
     forget_units
     kill_tagged '^MACHINIST_CLAIM=' || :
   fi
   leftovers 2>/dev/null >"$DIR/leftovers" || die "no space left on $STATE"
   [ -s "$DIR/leftovers" ] || bury
-  sync_path "$DIR/leftovers"
+  sync_paths "$DIR/leftovers"
   record dirty || die "can not write the journal in $DIR"
   forget_request
   exit 0

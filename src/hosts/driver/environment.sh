@@ -25,7 +25,7 @@ step_environment() {
 # Sets TRIMMED to $1 without blanks, and a carriage return, around it.
 trim() {
   TRIMMED=${1#"${1%%[! $TAB]*}"}
-  TRIMMED=${TRIMMED%"$CR"}
+  TRIMMED=${TRIMMED%[[:cntrl:]]}
   TRIMMED=${TRIMMED%"${TRIMMED##*[! $TAB]}"}
 }
 
@@ -45,7 +45,7 @@ environment_line() {
     '' | [0-9]* | *[!A-Za-z0-9_]*) return 0 ;;
     IFS | ENV | OPTIND | OPTARG | PPID | UID | EUID | GROUPS | SHELLOPTS | LINENO | RANDOM | BASH*) return 0 ;;
     MACHINIST_*) return 0 ;;
-    el_* | se_* | Q_* | TRIMMED | TAB | CR | NL | FIXED_PATH | DIR | OUT | STATE | SESSION) return 0 ;;
+    el_* | se_* | Q_* | TRIMMED | TAB | NL | FIXED_PATH | DIR | OUT | STATE | SESSION) return 0 ;;
   esac
   case $el_value in
     \"*) el_value=${el_value#\"} el_value=${el_value%%\"*} ;;

@@ -3,8 +3,15 @@
 #   c PATH  file that was not there before      w PATH  file that was      d PATH  directory that was made
 #   u UNIT  systemd unit that a step enabled
 
+noted() {
+  while IFS= read -r nd_line; do
+    [ "$nd_line" != "$1" ] || return 0
+  done 2>/dev/null <"$DIR/written"
+  return 1
+}
+
 note() {
-  grep -qxF -e "$1" "$DIR/written" 2>/dev/null || printf '%s\n' "$1" 2>/dev/null >>"$DIR/written"
+  noted "$1" || printf '%s\n' "$1" 2>/dev/null >>"$DIR/written"
 }
 
 # Makes directory $1 and its parents, 0755, and notes those that were missing.
@@ -39,7 +46,7 @@ place_file() {
     return 1
   fi
   if [ -e "$pf_path" ]; then
-    grep -qxF -e "c $pf_path" "$DIR/written" 2>/dev/null || note "w $pf_path" || return 1
+    noted "c $pf_path" || note "w $pf_path" || return 1
   else
     note "c $pf_path" || return 1
   fi
@@ -58,7 +65,7 @@ place_file() {
   fi
   PROBLEM="can not write $pf_path"
   chmod "$pf_mode" "$pf_new" 2>/dev/null || return 1
-  sync_path "$pf_new"
+  sync_paths "$pf_new"
   mv -f "$pf_new" "$pf_path" 2>/dev/null || return 1
   failpoint "file $pf_path written"
 }

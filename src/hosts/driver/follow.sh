@@ -13,8 +13,9 @@ DRIVER_BEFORE=''
 follower_gone() {
   unlock
   [ -z "$TICKER" ] || kill "$TICKER" 2>/dev/null
-  [ -z "$FIFO" ] || rm -f "$FIFO" "${FIFO%.fifo}.kin"
-  [ -z "$INCOMING" ] || [ ! -e "$INCOMING" ] || rm -f "$INCOMING"
+  my_locks
+  rm -f "$INCOMING" ${FIFO:+"$FIFO" "${FIFO%.fifo}.kin"} "$MY_LOCKS"*
+  TICKER='' FIFO=''
 }
 
 # Known to drivers before one is launched, so that no poke is lost; our ancestors are in .kin, not to be killed.
@@ -28,6 +29,8 @@ follower_ready() {
   while [ "$fr_pid" -gt 1 ] && process "$fr_pid"; do
     echo "$fr_pid"
     fr_pid=$PS_parent
+    # Those are spared by name, and so is what starts them.
+    case $PS_comm in sshd | sshd-*) break ;; esac
   done 2>/dev/null >"${FIFO%.fifo}.kin"
   [ -p "$FIFO" ] || mkfifo "$FIFO" || fail "can not make a fifo in $DIR"
   exec 5<>"$FIFO"
@@ -50,17 +53,12 @@ start_ticker() {
 
 # Tells what is new in the journal; ends the process at the run's or the cleaning's end.
 tell_journal() {
-  tj_text=$(records /proc/$$/fd/6 "$F_told")
-  set -f
-  IFS=$NL
-  for tj_record in $tj_text; do
-    IFS=" $TAB$NL"
-    set +f
-    F_told=$((F_told + 1))
-    tell $tj_record
-  done
-  IFS=" $TAB$NL"
-  set +f
+  each_record tell_record /proc/$$/fd/6 "$F_told"
+}
+
+tell_record() {
+  F_told=$((F_told + 1))
+  tell "$@"
 }
 
 tell() {
@@ -68,9 +66,9 @@ tell() {
     start) emit "StepStarted $2" ;;
     end) emit "StepEnded $2 $3" ;;
     interrupted) emit "StepInterrupted $2" ;;
-    ok) finish RunSucceeded ;;
+    ok) finish_run ready RunSucceeded ;;
     failed) [ "$4" -lt "$Q_attempt" ] || finish_failed "$2" "$3" ;;
-    nosentinel) [ "$2" -lt "$Q_attempt" ] || finish NoSentinel ;;
+    nosentinel) [ "$2" -lt "$Q_attempt" ] || finish_run failed NoSentinel ;;
     cleaned)
       # It was recorded just now: what is left of us, this journal last, goes at this moment.
       te_pauses=0
@@ -78,6 +76,8 @@ tell() {
         te_pauses=$((te_pauses + 1))
         pause
       done
+      # And what this process would leave.
+      follower_gone
       finish Cleaned
       ;;
     dirty)
@@ -101,11 +101,17 @@ finish() {
   exit 0
 }
 
+# finish_run STATE EVENT. A driver that died between the record and the tenancy's state has left that to us.
+finish_run() {
+  read_tenancy && [ "$T_claim $T_state" = "$Q_claim running" ] && settle "$1"
+  finish "$2"
+}
+
 finish_failed() {
   stderr_tail "$1" | while IFS= read -r ff_line; do
     emit "Stderr $ff_line"
   done
-  finish "RunFailed $1 $2"
+  finish_run failed "RunFailed $1 $2"
 }
 
 # Everything that is not a record: told once a second, so that nothing can wait for ever.
@@ -155,7 +161,12 @@ attach() {
   F_before=$J_count
   [ -r "$JOURNAL" ] || fail "can not read $JOURNAL"
   exec 6<"$JOURNAL"
-  tell_journal
+  if [ "$HOW" = fresh ]; then
+    # Its first records tell nothing, and the others are told through the fifo.
+    F_told=$J_count
+  else
+    tell_journal
+  fi
   [ "$HOW" != ended ] || fail "the journal $JOURNAL has no end"
 }
 

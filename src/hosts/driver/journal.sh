@@ -1,75 +1,157 @@
 # Owns the journal of a run or of a cleaning: what was begun and what ended, durably. A record is one line of 128 bytes,
 # written in place into space that was reserved, and allocated, before: so an exit code can be recorded on a full disk.
-# A record ends with " ."; a torn or blank one is none. What the records mean is run.sh's, clean.sh's and follow.sh's.
+# A record ends with " ."; a torn or blank one is none. Records that become true at one moment are one write. What they
+# mean is run.sh's, clean.sh's and follow.sh's.
 #
 #   begin CLAIM HASH | attempt N | files | start STEP ATTEMPT | end STEP CODE SENTINEL? | interrupted STEP
 #   ok | failed STEP CODE ATTEMPT | nosentinel ATTEMPT | cleaned | dirty | error TEXT
 
-RECORD=128
-# Records that are reserved at once (64 KiB), and that must be there before a step starts.
+# Records that are reserved at once (64 KiB, two to the power of RESERVE_DOUBLINGS), and that must be there before a step
+# starts.
 RESERVE=512
+RESERVE_DOUBLINGS=9
 RESERVE_LEAST=16
 
-reserve_more() {
-  awk -v n="$RESERVE" 'BEGIN { for (i = 0; i < n; i++) printf "%-127s\n", "" }' 2>/dev/null >>"$JOURNAL" || return 1
-  sync_path "$JOURNAL"
+# Sets BLANK_RECORDS: RESERVE blank ones.
+blank_records() {
+  padded ''
+  BLANK_RECORDS=$PADDED$NL
+  br_times=0
+  while [ "$br_times" -lt "$RESERVE_DOUBLINGS" ]; do
+    BLANK_RECORDS=$BLANK_RECORDS$BLANK_RECORDS
+    br_times=$((br_times + 1))
+  done
 }
 
-# False: the disk is full. What was there at the last look is there still: it is measured only when it runs short.
+reserve_more() {
+  blank_records
+  printf '%s' "$BLANK_RECORDS" 2>/dev/null >>"$JOURNAL" || return 1
+  BLANK_RECORDS=''
+  sync_paths "$JOURNAL"
+}
+
+# False: the disk is full. A journal is made with RESERVE records, and what was there at the last look is there still: it
+# is measured only when it runs short.
 J_room=0
 reserve() {
+  [ "$J_count" -ge $((RESERVE - RESERVE_LEAST)) ] || return 0
   [ $((J_room - J_count)) -lt "$RESERVE_LEAST" ] || return 0
   J_room=$(($(wc -c <"$JOURNAL") / RECORD))
   [ $((J_room - J_count)) -ge "$RESERVE_LEAST" ] || reserve_more
 }
 
-# Only the complete records, from number $2 (0) on.
-records() {
-  tail -c +$((${2:-0} * RECORD + 1)) "$1" 2>/dev/null | sed -n '/ \. *$/!q;s/ \. *$//;p'
+# Calls $1 with the words of each complete record in file $2, after the first $3 (0).
+each_record() {
+  er_call=$1
+  er_skip=${3:-0}
+  while read -r er_line; do
+    case $er_line in *' .') ;; *) break ;; esac
+    if [ "$er_skip" -gt 0 ]; then
+      er_skip=$((er_skip - 1))
+      continue
+    fi
+    set -f
+    set -- ${er_line% .}
+    set +f
+    "$er_call" "$@"
+  done <"$2"
 }
 
-# record TEXT: durable when it returns; then whoever follows is told.
+# Records that are true, and become durable with the next ones that must be: a line each.
+PENDING=''
+later() {
+  PENDING=$PENDING$1$NL
+}
+
+# record TEXT…: what is pending, then these, durable when it returns; then whoever follows is told.
 record() {
-  failpoint "journal $1"
-  rc_text=$1
-  [ ${#rc_text} -le 120 ] || rc_text=$(one_line "$1" 120)
-  printf '%-127s\n' "$rc_text ." | dd of="$JOURNAL" bs="$RECORD" seek="$J_count" conv=notrunc,fsync 2>/dev/null || return 1
-  failpoint "journal $1 written"
-  J_count=$((J_count + 1))
-  poke "r $((J_count - 1)) $rc_text"
+  record_silently "$@" || return 1
+  tell_followers
 }
 
-# A new journal in $DIR; nothing of an older one is left.
+# In one write, however many they are: it is the fsync that costs.
+record_silently() {
+  set -f
+  IFS=$NL
+  set -- $PENDING "$@"
+  IFS=" $TAB$NL"
+  set +f
+  PENDING=''
+  UNTOLD=''
+  UNTOLD_FROM=$J_count
+  rc_lines=''
+  for rc_text; do
+    [ ${#rc_text} -le 120 ] || rc_text=$(one_line "$rc_text" 120)
+    UNTOLD=$UNTOLD$rc_text$NL
+    padded "$rc_text ."
+    rc_lines=$rc_lines$NL$PADDED
+  done
+  failpoint "journal $*"
+  dd of="$JOURNAL" bs="$RECORD" seek="$J_count" conv=notrunc,fsync 2>/dev/null <<END_OF_RECORDS || return 1
+${rc_lines#?}
+END_OF_RECORDS
+  J_count=$((J_count + $#))
+  failpoint "journal $* written"
+}
+
+# For a driver that comes after another: of a write that power loss cut in two, the second sector may have been kept and
+# the first not. What lies behind the first blank record never was.
+wipe_ahead() {
+  padded ''
+  wa_lines=$PADDED
+  wa_line=1
+  while [ "$wa_line" -lt "$RESERVE_LEAST" ]; do
+    wa_lines=$wa_lines$NL$PADDED
+    wa_line=$((wa_line + 1))
+  done
+  dd of="$JOURNAL" bs="$RECORD" seek="$J_count" conv=notrunc,fsync 2>/dev/null <<END_OF_RECORDS
+$wa_lines
+END_OF_RECORDS
+}
+
+tell_followers() {
+  set -f
+  IFS=$NL
+  set -- $UNTOLD
+  IFS=" $TAB$NL"
+  set +f
+  for tf_text; do
+    poke "r $UNTOLD_FROM $tf_text"
+    UNTOLD_FROM=$((UNTOLD_FROM + 1))
+  done
+}
+
+# create_journal TEXT…: a new one in $DIR that begins with these records; nothing of an older one is left. Who makes the
+# tenancy record syncs it before that.
 create_journal() {
   failpoint "journal new"
-  J_count=0
   J_room=0
+  J_count=$#
   [ ! -e "$JOURNAL" ] || rm -f "$JOURNAL"
-  { : >"$JOURNAL"; } 2>/dev/null || return 1
-  reserve_more || return 1
-  record "begin $1 $2"
+  cj_lines=''
+  for cj_text; do
+    padded "$cj_text ."
+    cj_lines=$cj_lines$PADDED$NL
+  done
+  blank_records
+  printf '%s' "$cj_lines$BLANK_RECORDS" 2>/dev/null >"$JOURNAL" || return 1
+  BLANK_RECORDS=''
+  failpoint "journal made"
 }
 
 # Reads $JOURNAL into J_*:
-#   count, hash ('' without a journal), attempt, files, started (any step), seen (sentinel), done (" 0 1 "),
-#   open (step that started and has no end), opened (its attempt), bad/bad_code/bad_attempt (last step that failed),
-#   interruptions (in a row, of this attempt), last (the last record)
+#   count, hash ('' without a journal), attempt, files, started (any step), seen (sentinel), done (" 0 1 "), ended (the
+#   same, but with steps that failed), open (step that started and has no end), opened (its attempt),
+#   bad/bad_code/bad_attempt (last step that failed), interruptions (in a row, of this attempt), last (the last record)
 scan_journal() {
-  J_count=0 J_hash='' J_attempt=0 J_files='' J_started='' J_seen='' J_done=' ' J_open='' J_opened=0
+  J_count=0 J_hash='' J_attempt=0 J_files='' J_started='' J_seen='' J_done=' ' J_ended=' ' J_open='' J_opened=0
   J_bad='' J_bad_code=0 J_bad_attempt=0 J_interruptions=0 J_last=''
-  [ -e "$JOURNAL" ] || return 0
-  sj_text=$(records "$JOURNAL")
-  IFS=$NL
-  for sj_line in $sj_text; do
-    IFS=" $TAB$NL"
-    J_count=$((J_count + 1))
-    J_last=$sj_line
-    scan_record $sj_line
-  done
-  IFS=" $TAB$NL"
+  [ ! -e "$JOURNAL" ] || each_record scan_record "$JOURNAL"
 }
 
 scan_record() {
+  J_count=$((J_count + 1))
+  J_last="$*"
   case $1 in
     begin) J_hash=$3 ;;
     attempt) J_attempt=$2 J_interruptions=0 ;;
@@ -78,6 +160,7 @@ scan_record() {
     end)
       J_open=''
       J_interruptions=0
+      J_ended="$J_ended$2 "
       [ "$4" = yes ] && J_seen=yes
       if [ "$3" -eq 0 ]; then
         J_done="$J_done$2 " J_bad=''
@@ -96,9 +179,9 @@ scan_record() {
 poke() {
   for pk_fifo in "$DIR"/follow/*.fifo; do
     [ -p "$pk_fifo" ] || continue
-    pk_id=${pk_fifo##*/}
-    pk_id=${pk_id%.fifo}
-    if alive "$BOOT ${pk_id%%.*} ${pk_id#*.}"; then
+    pk_pid=${pk_fifo##*/}
+    # Nobody's fifo forgets what is written to it: a pid that means someone else by now does no harm.
+    if [ -d "/proc/${pk_pid%%.*}" ]; then
       { printf '%s\n' "$1" 1<>"$pk_fifo"; } 2>/dev/null
     else
       rm -f "$pk_fifo" "${pk_fifo%.fifo}.kin"

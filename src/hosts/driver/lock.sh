@@ -1,26 +1,38 @@
 # Owns mutual exclusion between all drivers and followers on the host: every check-and-set of the tenancy record and
-# every launch is between `lock` and `unlock`. Lamport's bakery on files that are named for their owner ("BOOT PID
-# START"), so that a dead owner's file can be taken away by anyone without ever touching a live one's: nothing can be
-# left stale. (flock(1) is not everywhere, is inherited by daemons, and a step may install it half way through.)
+# every launch is between `lock` and `unlock`. Lamport's bakery on empty files that are named for their owner, so that a
+# dead owner's can be taken away by anyone without ever touching a live one's: nothing can be left stale, and a full disk
+# is no obstacle. (flock(1) is not everywhere, is inherited by daemons, and a step may install it half way through.)
+#
+# Taking and leaving it are files that the shell makes itself; they are removed with whatever else a process removes when
+# it ends. ROUND counts one process' times:
+#   BOOT.PID.START.ROUND.choosing     wants it, and has no number yet unless there is also
+#   BOOT.PID.START.ROUND.ticket-N     its number
+#   BOOT.PID.START.ROUND.done         has left
 
+ME=''
 HELD=''
+LOCK_ROUND=0
+LOCK_DEAD=''
 
 # Never waits for longer than LOCK_PAUSES; fails with LOCK_error set.
 lock() {
   LOCK_error="can not write to $STATE/lock"
   set -- $ME
-  lk_me=$1.$2.$3
+  LOCK_ROUND=$((LOCK_ROUND + 1))
+  lk_me=$STATE/lock/$1.$2.$3.$LOCK_ROUND
   [ -d "$STATE/lock" ] || mkdir -p "$STATE/lock" 2>/dev/null || return 1
-  { : >"$STATE/lock/choosing.0.$lk_me"; } 2>/dev/null || return 1
-  lk_last=0
-  for lk_file in "$STATE/lock"/ticket.*; do
+  { : >"$lk_me.choosing"; } 2>/dev/null || return 1
+  HELD=$lk_me
+  lk_mine=0
+  LOCK_DEAD=''
+  for lk_file in "$STATE"/lock/*.ticket-*; do
     ticket_of "$lk_file"
-    [ "$TICKET" -gt "$lk_last" ] && lk_last=$TICKET
+    [ "$TICKET" -gt "$lk_mine" ] && lk_mine=$TICKET
+    # Left by one that was killed while it removed its own.
+    [ -e "${lk_file%.ticket-*}.choosing" ] || LOCK_DEAD="$LOCK_DEAD ${lk_file%.ticket-*}"
   done
-  lk_mine=$((lk_last + 1))
-  HELD="$STATE/lock/ticket.$lk_mine.$lk_me"
-  { : >"$HELD"; } 2>/dev/null || return 1
-  rm -f "$STATE/lock/choosing.0.$lk_me"
+  lk_mine=$((lk_mine + 1))
+  { : >"$lk_me.ticket-$lk_mine"; } 2>/dev/null || return 1
   lk_pauses=0
   while in_front_of_us; do
     lk_pauses=$((lk_pauses + 1))
@@ -28,37 +40,56 @@ lock() {
     [ "$lk_pauses" -lt "$LOCK_PAUSES" ] || return 1
     pause
   done
+  for lk_file in $LOCK_DEAD; do
+    rm -f "$lk_file".*
+  done
 }
 
 unlock() {
-  [ -z "$HELD" ] || rm -f "$HELD"
+  [ -z "$HELD" ] || { : >"$HELD.done"; } 2>/dev/null || rm -f "$HELD".*
   HELD=''
 }
 
-# lock/ticket.<n>.<boot>.<pid>.<start> -> TICKET, OWNER
+# Sets MY_LOCKS: what of ours is left to remove (sorted: the wish before the number, so that nobody waits for us).
+my_locks() {
+  set -- ${ME:-none none none}
+  MY_LOCKS=$STATE/lock/$1.$2.$3.
+}
+
+# .../BOOT.PID.START.ROUND.ticket-N -> TICKET
 ticket_of() {
-  tk_rest=${1##*/}
-  tk_rest=${tk_rest#*.}
-  TICKET=${tk_rest%%.*}
-  tk_rest=${tk_rest#*.}
-  OWNER=${tk_rest%%.*}
-  tk_rest=${tk_rest#*.}
-  OWNER="$OWNER ${tk_rest%%.*} ${tk_rest#*.}"
+  TICKET=${1##*.ticket-}
   case $TICKET in '' | *[!0-9]*) TICKET=0 ;; esac
 }
 
-# Is a living process choosing its ticket, or does it hold one that comes before ours? Sets OTHER to its pid.
+# .../BOOT.PID.START.ROUND -> OWNER ("BOOT PID START")
+owner_of() {
+  ow_rest=${1##*/}
+  OWNER=${ow_rest%%.*}
+  ow_rest=${ow_rest#*.}
+  OWNER="$OWNER ${ow_rest%%.*}"
+  ow_rest=${ow_rest#*.}
+  OWNER="$OWNER ${ow_rest%%.*}"
+}
+
+# Is a living process choosing its number, or does it hold one that comes before ours? Sets OTHER to its pid.
 in_front_of_us() {
-  for if_file in "$STATE/lock"/choosing.* "$STATE/lock"/ticket.*; do
-    [ -e "$if_file" ] && [ "$if_file" != "$HELD" ] || continue
-    ticket_of "$if_file"
+  for if_file in "$STATE"/lock/*.choosing; do
+    if_one=${if_file%.choosing}
+    [ "$if_one" != "$HELD" ] && [ -e "$if_file" ] && [ ! -e "$if_one.done" ] || continue
+    owner_of "$if_one"
     if ! alive "$OWNER"; then
-      rm -f "$if_file"
+      LOCK_DEAD="$LOCK_DEAD $if_one"
       continue
     fi
+    TICKET=0
+    for if_ticket in "$if_one".ticket-*; do
+      ticket_of "$if_ticket"
+    done
+    # It left while we looked.
+    [ ! -e "$if_one.done" ] || continue
     if [ "$TICKET" -lt "$lk_mine" ] || { [ "$TICKET" -eq "$lk_mine" ] && before "$OWNER" "$ME"; }; then
-      OTHER=$OWNER
-      OTHER=${OTHER#* }
+      OTHER=${OWNER#* }
       OTHER=${OTHER%% *}
       return 0
     fi

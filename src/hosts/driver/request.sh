@@ -4,41 +4,29 @@
 parse_request() {
   Q_source=$1
   Q_verb='' Q_claim='' Q_machine='' Q_cluster='' Q_fence=0 Q_attempt=1 Q_timeout=1 Q_workdir='' Q_hash='' Q_sentinel=no
-  Q_k0s=no Q_adopt=no Q_files='' Q_steps='' Q_remove='' Q_verify='' Q_count=0
-  # Where the header begins, then its lines: one process, for a host may have many of us and few cores.
-  pr_text=$(awk '
-    on && $0 == "" { exit }
-    on { print }
-    !on { at += length($0) + 1 }
-    $0 == "#machinist-request-follows" { on = 1; print at }' "$1" 2>/dev/null)
+  Q_k0s=no Q_adopt=no Q_files='' Q_steps='' Q_remove='' Q_verify='' Q_count=0 Q_blobs=''
+  pr_text=$(sed '/^#$/q' "$1" 2>/dev/null)
   set -f
   IFS=$NL
   set -- $pr_text
   IFS=" $TAB$NL"
   set +f
-  case ${2-} in "machinist-request 1 "*) ;; *) return 1 ;; esac
-  pr_at=$1
-  parse_sizes $2
-  Q_blobs=$((pr_at + pr_header))
-  [ $(($(wc -c <"$Q_source"))) -eq $((Q_blobs + pr_blobs)) ] || return 1
-  shift 2
   for pr_line; do
-    request_line "${pr_line%% *}" "${pr_line#* }"
+    case $pr_line in
+      '#machinist-request 2 '*) Q_blobs=${pr_line##* } ;;
+      '#'*' '*)
+        pr_line=${pr_line#?}
+        request_line "${pr_line%% *}" "${pr_line#* }"
+        ;;
+    esac
   done
+  [ -n "$Q_blobs" ] || return 1
+  Q_end="#machinist-end $Q_blobs $Q_verb $Q_claim $Q_fence"
 }
 
-# The words of the first line.
-parse_sizes() {
-  decimal "$3"
-  pr_header=$DECIMAL
-  decimal "$4"
-  pr_blobs=$DECIMAL
-}
-
-# Sets DECIMAL to $1 without leading zeros, which would make it octal.
-decimal() {
-  DECIMAL=${1#"${1%%[!0]*}"}
-  DECIMAL=${DECIMAL:-0}
+# Did all of it arrive? Its last words say so.
+request_whole() {
+  [ "$(tail -c $((${#Q_end} + 1)) "$Q_source" 2>/dev/null)" = "$NL$Q_end" ]
 }
 
 request_line() {
@@ -65,48 +53,49 @@ request_line() {
   esac
 }
 
-# blob OFFSET LENGTH: its bytes, to stdout.
+# blob OFFSET LENGTH: its bytes, to stdout; found from the end, for only that place is known.
 blob() {
-  [ "$2" -eq 0 ] || tail -c +$((Q_blobs + $1 + 1)) "$Q_source" 2>/dev/null | head -c "$2"
+  [ "$2" -eq 0 ] || tail -c $((Q_blobs - $1 + ${#Q_end} + 1)) "$Q_source" 2>/dev/null | head -c "$2"
 }
 
-# Each step's script becomes $DIR/step-<i>. They are the last blobs, one after the other, and text: one awk cuts them.
+# Each step's script becomes $DIR/step-<i>. They are the first blobs, one after the other, and text: one awk cuts them.
 extract_steps() {
   es_lengths=''
   es_total=0
-  es_first=''
+  es_index=0
   set -f
   IFS=$NL
   for es_line in $Q_steps; do
-    es_offset=${es_line%% *} es_line=${es_line#* }
-    decimal "${es_line%% *}"
-    es_lengths="$es_lengths$DECIMAL "
-    es_total=$((es_total + DECIMAL))
-    decimal "$es_offset"
-    es_first=${es_first:-$DECIMAL}
-  done
-  IFS=" $TAB$NL"
-  set +f
-  es_index=0
-  while [ "$es_index" -lt "$Q_count" ]; do
+    es_line=${es_line#* }
+    es_lengths="$es_lengths${es_line%% *} "
+    es_total=$((es_total + ${es_line%% *}))
     { : >"$DIR/step-$es_index"; } 2>/dev/null || return 1
     es_index=$((es_index + 1))
   done
+  IFS=" $TAB$NL"
+  set +f
   [ "$es_total" -gt 0 ] || return 0
-  tail -c +$((Q_blobs + es_first + 1)) "$Q_source" 2>/dev/null | awk -v dir="$DIR" -v lengths="$es_lengths" '
+  awk -v dir="$DIR" -v lengths="$es_lengths" '
     BEGIN { ORS = ""; count = split(lengths, len, " "); at = 1; left = len[1] }
+    !on { on = $0 == "#machinist-blobs-follow"; next }
     {
       text = $0 "\n"
       while (length(text) >= left) {
-        print substr(text, 1, left) > (dir "/step-" (at - 1))
-        close(dir "/step-" (at - 1))
+        path = dir "/step-" (at - 1)
+        print substr(text, 1, left) > path
+        if (close(path) != 0) exit 1
         text = substr(text, left + 1)
         if (++at > count) exit
         left = len[at]
       }
       print text > (dir "/step-" (at - 1))
       left -= length(text)
-    }' 2>/dev/null
-  es_written=$(cat "$DIR"/step-* | wc -c)
-  [ "$((es_written))" -eq "$es_total" ]
+    }
+    END { if (at <= count) exit 1 }' "$Q_source" 2>/dev/null || return 1
+  # An awk that does not tell that the disk was full.
+  es_written=$(wc -c "$DIR"/step-* 2>/dev/null) || return 1
+  set -f
+  set -- ${es_written##*"$NL"}
+  set +f
+  [ "${1:-0}" -eq "$es_total" ]
 }

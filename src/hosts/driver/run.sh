@@ -7,20 +7,25 @@ settle() {
   read_tenancy
   if [ "$T_claim" = "$Q_claim" ]; then
     case $T_state in
-      running | failed | ready) [ "$T_state" = "$1" ] || write_tenancy "$1" ;;
+      running | failed | ready) [ "$T_state" = "$1" ] || write_state "$1" ;;
     esac
   fi
   unlock
 }
 
-# What carries secrets is not needed any more.
+# What carries secrets is not needed any more; nor is this process.
 forget_request() {
-  rm -f "$DIR/exec" "$DIR"/step-*
+  my_locks
+  rm -f "$DIR/exec" "$DIR"/step-* "$DIR/deadline" "$MY_LOCKS"*
 }
 
+# The record is what counts: an attempt that finds it sets the tenancy's state itself. Who follows is told when both are
+# there.
 end_run() {
+  record_silently "$2" || die "can not write the journal in $DIR"
   settle "$1"
-  record "$2" || die "can not write the journal in $DIR"
+  tell_followers
+  stop_watchdog
   forget_request
   exit 0
 }
@@ -40,35 +45,37 @@ settle_interrupted() {
   fi
 }
 
-# one_step STEP: starts, records, sets CODE.
+# one_step STEP: starts, runs; sets CODE. That it ended is recorded in one write with what comes next, which the caller
+# sees to: the next step's start, or the end of them all.
 one_step() {
   reserve || die "no space left on $STATE for the journal"
   record "start $1 $Q_attempt" || die "can not write the journal in $DIR"
   run_step "$1"
+  failpoint "step $1 ended"
   os_seen=no
   [ -e "$SENTINEL" ] && os_seen=yes
-  record "end $1 $CODE $os_seen" || die "can not write the journal in $DIR"
+  later "end $1 $CODE $os_seen"
   [ "$os_seen" = no ] || J_seen=yes
 }
 
 drive_run() {
-  J_ended=' '
   [ "$Q_attempt" -gt "$J_attempt" ] || Q_attempt=$J_attempt
   if [ "$Q_attempt" -gt "$J_attempt" ]; then
     record "attempt $Q_attempt" || die "can not write the journal in $DIR"
     J_interruptions=0
   fi
   settle_interrupted
-  if [ -z "$J_started" ]; then
+  if [ -z "$J_started" ] && [ -e "$SENTINEL" ]; then
     failpoint "sentinel"
     rm -f "$SENTINEL" || die "can not remove the stale $SENTINEL"
     failpoint "sentinel removed"
   fi
   if [ -z "$J_files" ]; then
     place_files || die "$PROBLEM"
-    record files || die "can not write the journal in $DIR"
+    later files
   fi
   extract_steps || die "no space left on $STATE for the steps"
+  forget_output
   dr_step=0
   while [ "$dr_step" -lt "$Q_count" ]; do
     case $J_done in

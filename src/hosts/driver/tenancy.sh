@@ -3,39 +3,66 @@
 
 # Sets T_claim, T_machine, T_cluster, T_fence, T_boot, T_state (`none` without a record). False: it can't be understood.
 read_tenancy() {
+  read_record && return 0
+  # It may have been written over while it was read.
+  read_record
+}
+
+read_record() {
   T_claim='' T_machine='' T_cluster='' T_fence=0 T_boot='' T_state=none
   [ -e "$STATE/tenancy" ] || return 0
   rt_whole=''
   while read -r rt_key rt_value; do
     case $rt_key in
+      state) T_state=${rt_value%% *} T_boot=${rt_value##* } ;;
       claim) T_claim=$rt_value ;;
       machine) T_machine=$rt_value ;;
       cluster) T_cluster=$rt_value ;;
       fence) T_fence=$rt_value ;;
-      boot) T_boot=$rt_value ;;
-      state) T_state=$rt_value ;;
       end) rt_whole=yes ;;
     esac
   done <"$STATE/tenancy"
-  [ -n "$rt_whole" ]
+  case $T_state in
+    running | failed | ready | cleaning | quarantined | free) [ -n "$rt_whole" ] ;;
+    *) return 1 ;;
+  esac
 }
 
-# write_tenancy STATE [CLAIM MACHINE CLUSTER FENCE]; without the latter those of the record that was read.
+# The first line: of one length, so that a new state is written over the old one, within one sector.
+tenancy_line() {
+  padded "state $T_state $T_boot"
+}
+
+# write_tenancy STATE CLAIM MACHINE CLUSTER FENCE [PATH…]: the whole record, renamed into place. The other paths are on
+# disk before it is.
 write_tenancy() {
-  if [ $# -eq 5 ]; then
-    T_claim=$2 T_machine=$3 T_cluster=$4 T_fence=$5
-  fi
+  T_state=$1 T_claim=$2 T_machine=$3 T_cluster=$4 T_fence=$5
+  T_boot=$BOOT
+  shift 5
+  failpoint "tenancy $T_state"
+  tenancy_line
+  {
+    printf '%s\nclaim %s\nmachine %s\n' "$PADDED" "$T_claim" "$T_machine"
+    printf 'cluster %s\nfence %s\nend\n' "$T_cluster" "$T_fence"
+  } 2>/dev/null >"$STATE/tenancy.new" || return 1
+  failpoint "tenancy $T_state made"
+  sync_paths "$@" "$STATE/tenancy.new"
+  failpoint "tenancy $T_state synced"
+  mv -f "$STATE/tenancy.new" "$STATE/tenancy" || return 1
+  sync_paths "$STATE"
+  failpoint "tenancy $T_state written"
+}
+
+# write_state STATE: of the record that was read, under the lock. Only its first line changes, in place.
+write_state() {
   T_state=$1
   T_boot=$BOOT
-  failpoint "tenancy $1"
-  {
-    printf 'claim %s\nmachine %s\ncluster %s\n' "$T_claim" "$T_machine" "$T_cluster"
-    printf 'fence %s\nboot %s\nstate %s\nend\n' "$T_fence" "$T_boot" "$T_state"
-  } 2>/dev/null >"$STATE/tenancy.new" || return 1
-  sync_path "$STATE/tenancy.new"
-  mv -f "$STATE/tenancy.new" "$STATE/tenancy" || return 1
-  sync_path "$STATE"
-  failpoint "tenancy $1 written"
+  failpoint "tenancy $T_state"
+  tenancy_line
+  dd of="$STATE/tenancy" bs="$RECORD" conv=notrunc,fsync 2>/dev/null <<END_OF_STATE || return 1
+$PADDED
+END_OF_STATE
+  failpoint "tenancy $T_state written"
 }
 
 tenancy_text() {

@@ -35,8 +35,8 @@ const lethal = (n: number, how: "process" | "power"): string =>
   ].join("\n")
 
 /** A follower looks for a dead driver once a tick: sooner in tests. */
-const TICK = "TICK_SECONDS=1\n"
-const TEST_TICK = "TICK_SECONDS=0.2\n"
+const TICK = /TICK_SECONDS=5\nTICKS_A_HEARTBEAT=3\nLAUNCH_TICKS=2\n/
+const TEST_TICK = "TICK_SECONDS=0.2\nTICKS_A_HEARTBEAT=15\nLAUNCH_TICKS=25\n"
 
 const replaced = (stdin: Uint8Array, failpoint: string): Uint8Array => {
   // Latin-1 keeps every byte of the request that follows the text. Only the first occurrence, which is the driver's.

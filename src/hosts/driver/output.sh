@@ -1,0 +1,101 @@
+# Owns where the steps' output goes: through two fifos into $DIR/out/<n>.{log,err}.*, stdout into the one, stderr into the
+# other, by one reader each. One pair serves all steps of a run, for a host may have few cores; a line in both tells where
+# a step begins. Only when something that a step left running holds the pair do the next steps get another one: so a
+# failed step's last words are its own, and the readers of the first live as long as that daemon does: neither SIGPIPE
+# nor a full pipe may ever hit it.
+
+OUT=''
+OUT_READER=''
+
+# rotate FILE BLOCKS: stdin into FILE.{older,old,now}, each at most BLOCKS blocks, to the end; a full disk loses output
+# only. `dd` writes what it has read at once and counts reads, so BLOCKS*512 bytes is a bound, not an exact size.
+rotate() {
+  while dd bs=512 count="$2" of="$1.now" 2>"$1.count"; do
+    # "WHOLE+PART records in": fewer than it was to read, and the end was reached.
+    ro_whole='' ro_part=0
+    IFS='+ ' read -r ro_whole ro_part ro_rest 2>/dev/null <"$1.count"
+    case $ro_whole$ro_part in
+      *[!0-9]* | '') [ -s "$1.now" ] || return 0 ;;
+      *) [ $((ro_whole + ro_part)) -ge "$2" ] || return 0 ;;
+    esac
+    mv -f "$1.old" "$1.older" 2>/dev/null
+    mv -f "$1.now" "$1.old" 2>/dev/null
+  done
+  cat >/dev/null
+}
+
+# The pair of an earlier driver is nobody's any more.
+forget_output() {
+  for fo_old in "$DIR"/out/*; do
+    [ ! -e "$fo_old" ] || {
+      rm -rf "$DIR/out"
+      break
+    }
+  done
+  [ -d "$DIR/out" ] || mkdir "$DIR/out" || die "can not make $DIR/out"
+}
+
+# A pair for the steps to come; descriptors 7 and 8 keep its readers between two steps.
+open_output() {
+  close_output
+  OUT=$DIR/out/$J_count
+  mkfifo "$OUT.stdout" "$OUT.stderr" || die "can not make $OUT.stdout"
+  rotate "$OUT.log" "$LOG_BLOCKS" <"$OUT.stdout" >/dev/null 2>&1 &
+  rotate "$OUT.err" "$ERR_BLOCKS" <"$OUT.stderr" >/dev/null 2>&1 &
+  OUT_READER=$!
+  exec 7>"$OUT.stdout" 8>"$OUT.stderr"
+  printf '%s\n' "$OUT" 2>/dev/null >"$DIR/out/last"
+}
+
+close_output() {
+  [ -z "$OUT" ] || exec 7>&- 8>&-
+  OUT=''
+}
+
+# Does a process that a step left behind write to the pair?
+output_held() {
+  for oh_fd in /proc/[0-9]*/fd/[12]; do
+    [ ! "$oh_fd" -ef "$OUT.stderr" ] || return 0
+  done 2>/dev/null
+  return 1
+}
+
+# Sets MARK, the line before step $1's own words.
+output_mark() {
+  MARK="machinist: step $1, $OUT"
+}
+
+# Where step $1 writes: OUT.
+output_of_step() {
+  if [ -z "$OUT" ] || output_held; then open_output; fi
+  output_mark "$1"
+  printf '\n%s\n' "$MARK" >&7
+  printf '\n%s\n' "$MARK" >&8
+}
+
+# What a step wrote last may still be on its way when it has ended; a daemon may hold the fifo for ever.
+last_words() {
+  lw_out=$OUT
+  close_output
+  OUT=$lw_out
+  lw_pauses=0
+  while process "$OUT_READER" && [ "$lw_pauses" -lt 10 ]; do
+    lw_pauses=$((lw_pauses + 1))
+    pause
+  done
+  OUT=''
+}
+
+# The last words of step $1, printable, to stdout. For followers.
+stderr_tail() {
+  { read -r OUT <"$DIR/out/last"; } 2>/dev/null || return 0
+  output_mark "$1"
+  cat "$OUT.err.older" "$OUT.err.old" "$OUT.err.now" 2>/dev/null |
+    tail -c $((STDERR_TAIL + 256)) | tr '\r' '\n' | tr -d '\000-\010\013-\037\177' |
+    awk -v mark="$MARK" '
+      $0 == mark { count = 0; next }
+      /[^ \t]/ { line[count++] = $0 }
+      END { for (i = 0; i < count; i++) print line[i] }' | tail -c "$STDERR_TAIL"
+  cat "$DIR/out/timeout" 2>/dev/null
+  return 0
+}

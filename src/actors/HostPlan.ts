@@ -28,8 +28,6 @@ import { inputFailure, readFailure } from "./MachineFailures.ts"
 import type { Surroundings } from "./MachineInputs.ts"
 import { keyOf } from "./Objects.ts"
 
-/** One step may run this long, seconds; images of k0s are large and racks are slow. */
-export const STEP_TIMEOUT_SECONDS = 3_600
 /** One step of a cleaning may run this long, seconds. */
 export const CLEAN_STEP_TIMEOUT_SECONDS = 600
 
@@ -243,7 +241,13 @@ export const runRecord = (around: Surroundings, data: Bootstrap, fence: number):
   }
 }
 
-export const runRequest = (machine: RemoteMachine, who: Tenant, data: Bootstrap, attempt: number): RunRequest => {
+export const runRequest = (
+  machine: RemoteMachine,
+  who: Tenant,
+  data: Bootstrap,
+  attempt: number,
+  stepTimeoutSeconds: number
+): RunRequest => {
   const { files, steps } = data.payload
   return {
     verb: "run",
@@ -254,7 +258,7 @@ export const runRequest = (machine: RemoteMachine, who: Tenant, data: Bootstrap,
     files,
     steps: machine.spec.commandsAsScript === true && steps.length > 0 ? [commandsAsScript(steps)] : steps,
     sentinel: true,
-    stepTimeoutSeconds: STEP_TIMEOUT_SECONDS
+    stepTimeoutSeconds
   }
 }
 

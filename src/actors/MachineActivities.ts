@@ -26,8 +26,9 @@ import { hostFailure, inputFailure } from "./MachineFailures.ts"
 import type { Surroundings } from "./MachineInputs.ts"
 import { ObjectChanged } from "./ObjectRecorder.ts"
 import { annotation, keyOf, runOf } from "./Objects.ts"
-import { changed, changeOf } from "./ObjectWatch.ts"
+import { changed } from "./ObjectWatch.ts"
 import type { PoolAllocatorShape } from "./PoolAllocator.ts"
+import { limitsOf, RunLimits, timedOut } from "./RunLimits.ts"
 
 /** What someone may have mended where no watch shows it (on the host) is looked at again after this long, milliseconds. */
 export const RECHECK_MILLIS = 60_000
@@ -82,6 +83,7 @@ export const make = (services: Services) => {
       yield* pause(CONNECT_BACKOFF, wait)
       const machine = current()
       const surroundings = yield* around()
+      yield* Effect.fromResult(limitsOf(machine, yield* RunLimits))
       const source = yield* HostPlan.source(kube, machine, surroundings)
       // Data that can't be run is told of before a host is asked for anything.
       const early = yield* HostPlan.bootstrap(source, machine, claim, undefined)
@@ -98,7 +100,11 @@ export const make = (services: Services) => {
       if (data === undefined) return yield* Effect.die("facts were given")
       // Once the host is touched it must be possible to clean it.
       yield* services.keys.hold(machine)
-      const run = HostPlan.runRecord(surroundings, data, Math.max(fence, tenancy?.fence ?? 0) + 1)
+      const startedAt = yield* now
+      const run = {
+        ...HostPlan.runRecord(surroundings, data, Math.max(fence, tenancy?.fence ?? 0) + 1),
+        startedAt
+      }
       const pins = pinsOf(machine, access.target, report)
       yield* post(Event.Inspected({ attempt, run, ...(pins === undefined ? {} : { pins }) }))
     })
@@ -136,13 +142,14 @@ export const make = (services: Services) => {
         return yield* post(Event.JournalUnusable({ attempt, message: OTHER_DATA }))
       const access = yield* HostPlan.access(kube, machine)
       const who = HostPlan.tenant(machine, activity.claim, activity.run.fence, surroundings)
-      const request = HostPlan.runRequest(machine, who, data, stepAttempt)
+      const { stepSeconds, bootstrapSeconds } = yield* Effect.fromResult(limitsOf(machine, yield* RunLimits))
+      const request = HostPlan.runRequest(machine, who, data, stepAttempt, stepSeconds)
       const of = request.steps.length
       const act = hosts.run(access, request).pipe(
         Stream.runForEach(
           Effect.fnUntraced(function* (event) {
             if (event._tag !== "StepStarted") return
-            const startedAt = DateTime.formatIso(DateTime.makeUnsafe(yield* Clock.currentTimeMillis))
+            const startedAt = yield* now
             const name = request.steps[event.step]?.name ?? ""
             yield* post(Event.Progressed({ attempt, progress: { step: event.step + 1, of, name, startedAt } }))
           })
@@ -151,6 +158,11 @@ export const make = (services: Services) => {
       )
       yield* Effect.catch(pinned({ access, who, attempt, post }, act), (error) =>
         runError(error, attempt, post, HostPlan.redaction(data, access))
+      ).pipe(
+        Effect.timeoutOrElse({
+          duration: yield* left(activity.run, bootstrapSeconds),
+          orElse: () => failed(timedOut(machine, bootstrapSeconds))
+        })
       )
     }).pipe(Effect.catch((error) => (error instanceof ObjectChanged ? Effect.fail(error) : failed(error))))
   }
@@ -237,7 +249,7 @@ export const make = (services: Services) => {
       const { owner } = yield* around()
       const data = owner === undefined ? undefined : machineDataSecretName(owner)
       const names = [...HostPlan.keySecrets(machine), ...(data === undefined ? [] : [data])]
-      const watches = names.map((name) => changeOf(kube, Secrets, machine.metadata.namespace ?? "", name))
+      const watches = names.map((name) => changed(kube, Secrets, machine.metadata.namespace ?? "", name))
       const timer = recheck ? Effect.sleep(RECHECK_MILLIS) : Effect.never
       yield* Effect.raceAllFirst([timer, ...watches])
       yield* post(Event.InputsChanged())
@@ -254,6 +266,15 @@ export const make = (services: Services) => {
       AwaitChange: (one) => awaitChange(one, post)
     })
 }
+
+const now = Effect.map(Clock.currentTimeMillis, (millis) => DateTime.formatIso(DateTime.makeUnsafe(millis)))
+
+/** Of the whole bootstrap's time, milliseconds. A machine that was taken over, or is older than this, begins now. */
+const left = (run: RunRecord, seconds: number) =>
+  Effect.map(Clock.currentTimeMillis, (millis) => {
+    const started = run.startedAt === undefined ? Number.NaN : Date.parse(run.startedAt)
+    return Math.max(0, seconds * 1_000 - (Number.isNaN(started) ? 0 : millis - started))
+  })
 
 const OTHER_DATA =
   "The bootstrap data is not what this host was being provisioned with: the host is cleaned, then provisioned anew."

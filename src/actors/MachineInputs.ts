@@ -83,6 +83,8 @@ const fingerprint = (machine: RemoteMachine, { owner }: Surroundings): string =>
     spec,
     owner === undefined ? null : (machineDataSecretName(owner) ?? null),
     annotation(machine, Names.RETRY_ANNOTATION) ?? null,
+    annotation(machine, Names.STEP_TIMEOUT_ANNOTATION) ?? null,
+    annotation(machine, Names.BOOTSTRAP_TIMEOUT_ANNOTATION) ?? null,
     annotation(machine, Names.ADOPT_FOREIGN_ANNOTATION) ?? null
   ])
 }

@@ -48,6 +48,9 @@ export const CONFIG_UID_LABEL = "machinist.dev/config-uid"
 /** Written by people. */
 export const RETRY_ANNOTATION = "machinist.dev/retry"
 /** On a bootstrap config: how long its join token lives unless it is renewed (`2h`, `1h30m`). */
+/** How long one step, and a whole bootstrap, may take, like `90m`; the flags of the controller otherwise. */
+export const STEP_TIMEOUT_ANNOTATION = "machinist.dev/step-timeout"
+export const BOOTSTRAP_TIMEOUT_ANNOTATION = "machinist.dev/bootstrap-timeout"
 export const TOKEN_TTL_ANNOTATION = "machinist.dev/token-ttl"
 export const RELEASE_ANNOTATION = "machinist.dev/release"
 export const MAINTENANCE_ANNOTATION = "machinist.dev/maintenance"

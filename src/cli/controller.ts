@@ -20,7 +20,9 @@ import * as PrometheusMetrics from "effect/observability/PrometheusMetrics"
 import * as Random from "effect/Random"
 import * as References from "effect/References"
 import * as Result from "effect/Result"
+import { BOOTSTRAP_TIMEOUT_SECONDS, parseLimit, RunLimits, STEP_TIMEOUT_SECONDS } from "../actors/RunLimits.ts"
 import { parseTtl } from "../domain/BootstrapTokens.ts"
+import { durationText } from "../domain/Duration.ts"
 import * as Lease from "../kube/Lease.ts"
 import * as LiveKubeClient from "../kube/LiveKubeClient.ts"
 import { WorkloadClusters } from "../kube/WorkloadClusters.ts"
@@ -123,6 +125,18 @@ const flags = {
     ),
     Flag.withDefault("24h")
   ),
+  stepTimeout: Flag.String("step-timeout").pipe(
+    Flag.withDescription(
+      "How long one step of a bootstrap may take; annotation machinist.dev/step-timeout of a RemoteMachine counts more"
+    ),
+    Flag.withDefault(durationText(STEP_TIMEOUT_SECONDS))
+  ),
+  bootstrapTimeout: Flag.String("bootstrap-timeout").pipe(
+    Flag.withDescription(
+      "How long a whole bootstrap may take; annotation machinist.dev/bootstrap-timeout of a RemoteMachine counts more"
+    ),
+    Flag.withDefault(durationText(BOOTSTRAP_TIMEOUT_SECONDS))
+  ),
   ...sshFlags,
   healthAddr: Flag.String("health-addr").pipe(
     Flag.withDescription("Address of /healthz and /readyz; 0 turns them off"),
@@ -209,6 +223,17 @@ const optionsOf = Effect.fnUntraced(function* (input: Input): Effect.fn.Return<P
   }
 })
 
+const limit = (flag: string, text: string): Effect.Effect<number, CliError.UserError> => {
+  const seconds = parseLimit(text)
+  return Result.isFailure(seconds) ? failed(text, `--${flag} ${seconds.failure}`) : Effect.succeed(seconds.success)
+}
+
+const limitsOf = (input: Input) =>
+  Effect.all({
+    stepSeconds: limit("step-timeout", input.stepTimeout),
+    bootstrapSeconds: limit("bootstrap-timeout", input.bootstrapTimeout)
+  })
+
 export const controller = Command.make("controller", flags, (input) => {
   const kube = LiveKubeClient.layerDefault(
     Option.getOrUndefined(input.kubeconfig),
@@ -220,6 +245,7 @@ export const controller = Command.make("controller", flags, (input) => {
   return run(input).pipe(
     Effect.provide(ports),
     Effect.provideServiceEffect(ProviderOptions, optionsOf(input)),
+    Effect.provideServiceEffect(RunLimits, limitsOf(input)),
     Effect.provideService(References.MinimumLogLevel, input.verbosity >= DEBUG_VERBOSITY ? "Debug" : "Info"),
     Effect.provide(json ? Logger.layer([Logger.consoleJson]) : Layer.empty),
     Effect.catchTags({

@@ -10,6 +10,7 @@
  */
 import { createHash } from "node:crypto"
 import * as Result from "effect/Result"
+import { parseDuration } from "./Duration.ts"
 import type { BootstrapToken, TokenSecret } from "./JoinToken.ts"
 
 /** Ids tried when another's token has the one before: of 36^6 ids, three in a row are never taken by chance. */
@@ -39,18 +40,13 @@ export interface FoundToken {
 export const TOKEN_TTL_MIN_SECONDS = 5 * 60
 export const TOKEN_TTL_MAX_SECONDS = 30 * 24 * 60 * 60
 
-const UNITS = { h: 3_600, m: 60, s: 1 } as const
-
 /** As Go and Kubernetes write durations (`1h30m`), in seconds; fails with what is wrong. */
-export const parseTtl = (text: string): Result.Result<number, string> => {
-  const parts = /^(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?$/.exec(text)
-  if (parts === null || text === "") return Result.fail("is not a duration like 24h or 1h30m")
-  const of = (index: number, unit: keyof typeof UNITS) => Number(parts[index] ?? "0") * UNITS[unit]
-  const seconds = of(1, "h") + of(2, "m") + of(3, "s")
-  return seconds < TOKEN_TTL_MIN_SECONDS || seconds > TOKEN_TTL_MAX_SECONDS
-    ? Result.fail("must be between 5m and 720h")
-    : Result.succeed(seconds)
-}
+export const parseTtl = (text: string): Result.Result<number, string> =>
+  Result.flatMap(parseDuration(text), (seconds) =>
+    seconds < TOKEN_TTL_MIN_SECONDS || seconds > TOKEN_TTL_MAX_SECONDS
+      ? Result.fail("must be between 5m and 720h")
+      : Result.succeed(seconds)
+  )
 
 /** A token that is still needed is extended when this much of its life is left, milliseconds. */
 const renewBeforeMillis = (ttlSeconds: number): number => (ttlSeconds * 1000) / 4

@@ -30,6 +30,8 @@ export const RunRecord = Schema.Struct({
   stepAttempt: Schema.optionalKey(Schema.Int),
   /** The bootstrap fetched the k0s binary, so cleaning takes it away. */
   downloadedK0s: Schema.optionalKey(Schema.Boolean),
+  /** RFC 3339; when the host was first taken for this bootstrap: its whole time counts from here. */
+  startedAt: Schema.optionalKey(Schema.String),
   /** What templates of the bootstrap data were told of the host; absent: they ask nothing. */
   facts: Schema.optionalKey(HostFacts),
   /** Where the join token file was put, so that cleaning can see that it is gone. */

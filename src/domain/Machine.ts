@@ -204,7 +204,9 @@ const unblock = (state: State): Step => {
   if (phase._tag === "Provisioning" && blocked(phase.failure)) {
     // Only a step that failed is run again by a greater one; a key or a host that was wrong cost it nothing.
     const stepAttempt = phase.stepAttempt + (phase.failure.retry === "budget" ? 1 : 0)
-    const next = { ...phase, stepAttempt, failures: 0, wait: 0, failure: tried(phase.failure) }
+    // What ran out of time may hang still: only cleaning ends it.
+    const work = phase.failure.final === true ? "clean" : phase.work
+    const next = { ...phase, work, stepAttempt, failures: 0, wait: 0, failure: tried(phase.failure) }
     return [anew(state, Phase.Provisioning(next)), none]
   }
   return [state, none]
@@ -238,7 +240,9 @@ const failed = (state: State, attempt: number, failure: Failure): Step => {
     }
     case "Provisioning": {
       if (state.attempt !== attempt) return [state, none]
-      const spent = failure.retry === "budget" && phase.stepAttempt >= STEP_BUDGET && phase.work === "run"
+      const spent =
+        failure.final === true ||
+        (failure.retry === "budget" && phase.stepAttempt >= STEP_BUDGET && phase.work === "run")
       if (spent || failure.retry === "waitForChange")
         return [to(state, Phase.Provisioning({ ...phase, failure })), told(phase.failure, failure)]
       const stepFailed = failure.retry === "budget" && phase.work === "run"

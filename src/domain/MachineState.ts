@@ -24,6 +24,8 @@ export interface Failure {
   readonly retry: RetryClass
   /** The host answered so, or not at all; absent: the API server, or an input. */
   readonly ofHost?: true
+  /** No try of ours helps; a person's retry begins with a clean host. */
+  readonly final?: true
   /** It failed on the way, at a jump host: the host itself is not to be suspected. */
   readonly elsewhere?: true
 }

@@ -100,3 +100,30 @@ export const boot = (host: ScriptHost, payload: Payload, written = payload.files
   for (const file of written) host.write(file.path, file.content, Number.parseInt(file.mode, 8))
   return host.run(shellify(parse(Buffer.from(renderCloudConfig(payload)).toString("utf8")).runcmd))
 }
+
+/** A k0s that installs, and whose node appears (`joined`) or not. */
+export const k0sStub = (joined: boolean): string => `
+case "$1 $2" in
+  "install worker") mkdir -p /etc/systemd/system /etc/init.d /var/lib/k0s
+    [ ! -e /etc/systemd/system/k0sworker.service ] || case "$*" in *--force*) ;; *) echo "service already installed" >&2; exit 1 ;; esac
+    echo "$*" >/etc/systemd/system/k0sworker.service
+    ${joined ? "echo conf >/var/lib/k0s/kubelet.conf" : ":"} ;;
+  "kubectl get") ${joined ? '[ "$5" = jsonpath* ] || true; case "$*" in *jsonpath*) printf True ;; esac' : "exit 1"} ;;
+esac`
+
+/** A host that a worker can be bootstrapped on: systemctl, an installer, and a k0s that joins or not. */
+export const ready = (joined = true): ScriptHost => {
+  const host = new ScriptHost()
+  host.stub("systemctl")
+  host.stub("k0s", k0sStub(joined), "/stash/k0s")
+  // What get.k0s.sh does: no directory is made, and it writes in place.
+  host.write(
+    "/stash/installer",
+    `echo "installer $K0S_INSTALL_PATH $K0S_VERSION" >>${host.root}/log\ncp ${host.root}/stash/k0s "$K0S_INSTALL_PATH/k0s"\n`
+  )
+  host.stub(
+    "curl",
+    `while [ $# -gt 0 ]; do [ "$1" = -o ] && out=$2; shift; done; cat "${host.root}/stash/installer" >"$out"`
+  )
+  return host
+}

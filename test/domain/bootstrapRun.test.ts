@@ -7,7 +7,7 @@ import * as Result from "effect/Result"
 import { type WorkerBootstrapInput, workerBootstrap } from "../../src/domain/BootstrapScript.ts"
 import { BOOTSTRAP_LOG } from "../../src/domain/bootstrap/Frame.ts"
 import type { Payload } from "../../src/domain/CloudConfig.ts"
-import { boot, ScriptHost } from "./ScriptHost.ts"
+import { boot, k0sStub, ready, ScriptHost } from "./ScriptHost.ts"
 
 const base: WorkerBootstrapInput = {
   machineName: "machine-test-0",
@@ -19,31 +19,6 @@ const render = (input: Partial<WorkerBootstrapInput> = {}): Payload =>
 const scriptOf = (payload: Payload, name: string): string =>
   payload.steps.find((step) => step.name === name)?.script ?? assert.fail(`no step ${name}`)
 
-/** A k0s that installs, and whose node appears (`joined`) or not. */
-const k0sStub = (joined: boolean): string => `
-case "$1 $2" in
-  "install worker") mkdir -p /etc/systemd/system /etc/init.d /var/lib/k0s
-    [ ! -e /etc/systemd/system/k0sworker.service ] || case "$*" in *--force*) ;; *) echo "service already installed" >&2; exit 1 ;; esac
-    echo "$*" >/etc/systemd/system/k0sworker.service
-    ${joined ? "echo conf >/var/lib/k0s/kubelet.conf" : ":"} ;;
-  "kubectl get") ${joined ? '[ "$5" = jsonpath* ] || true; case "$*" in *jsonpath*) printf True ;; esac' : "exit 1"} ;;
-esac`
-
-const ready = (joined = true): ScriptHost => {
-  const host = new ScriptHost()
-  host.stub("systemctl")
-  host.stub("k0s", k0sStub(joined), "/stash/k0s")
-  // What get.k0s.sh does: no directory is made, and it writes in place.
-  host.write(
-    "/stash/installer",
-    `echo "installer $K0S_INSTALL_PATH $K0S_VERSION" >>${host.root}/log\ncp ${host.root}/stash/k0s "$K0S_INSTALL_PATH/k0s"\n`
-  )
-  host.stub(
-    "curl",
-    `while [ $# -gt 0 ]; do [ "$1" = -o ] && out=$2; shift; done; cat "${host.root}/stash/installer" >"$out"`
-  )
-  return host
-}
 /** Without the times. */
 const bootstrapLog = (host: ScriptHost): ReadonlyArray<string> =>
   host

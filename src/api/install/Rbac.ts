@@ -67,7 +67,7 @@ export const RULES: Readonly<Record<Half, ReadonlyArray<PolicyRule>>> = {
   bootstrap: [
     ...own("bootstrap"),
     rule(Names.CLUSTER_GROUP, ["clusters", "machines"], LOOK),
-    rule(Names.CONTROL_PLANE_GROUP, ["k0scontrolplanes", "k0smotroncontrolplanes"], LOOK),
+    rule(Names.CONTROL_PLANE_GROUP, ["k0smotroncontrolplanes"], ["get"]),
     // The bootstrap data, certificates, kubeconfigs of workload clusters, contents of files.
     rule("", ["secrets"], [...LOOK, "create", "patch", "delete"]),
     rule("", ["configmaps"], LOOK),

@@ -165,7 +165,7 @@ export const watch = Effect.fnUntraced(function* (kube: KubeClientShape, namespa
 })
 
 /** Changes between two kills, at most. */
-const PATIENCE = 12
+const PATIENCE = 5
 /** Between two looks at how many changes there were. */
 const LOOK = "20 millis"
 

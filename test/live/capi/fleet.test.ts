@@ -25,7 +25,7 @@ const CLUSTER = "one"
 const HOSTS = 5
 const SEED = Number(process.env["SEED"] ?? "1")
 /** Of the provider's processes, while all this happens; fewer mean that nobody tried. */
-const LEAST_KILLS = 25
+const LEAST_KILLS = 50
 
 const HealthChecks = rawKind({
   group: "cluster.x-k8s.io",

@@ -17,6 +17,7 @@ import { ApiStore } from "./apiserver/ApiStore.ts"
 import { coreTypes } from "./apiserver/builtin/CoreTypes.ts"
 import { definitionType, typeOfDefinition } from "./apiserver/builtin/Definitions.ts"
 import { type ControllerPace, Controllers } from "./apiserver/Controllers.ts"
+import { EventExpiry } from "./apiserver/EventExpiry.ts"
 import { Decoders, makeInMemoryKubeClient, type ServerParts } from "./apiserver/InMemoryKubeClient.ts"
 import { stringAt } from "./apiserver/Json.ts"
 import { Reads } from "./apiserver/Reads.ts"
@@ -185,7 +186,12 @@ export const make = (
     if (controllers !== undefined) {
       yield* Effect.forkScoped(controllers.run(options.controllers || { minDelayMillis: 0, maxDelayMillis: 0 }))
     }
-    const tick = Effect.map(Clock.currentTimeMillis, (nowMillis) => watches.tick(nowMillis))
+    const clock = yield* Clock.Clock
+    const events = new EventExpiry(store, () => clock.currentTimeMillisUnsafe())
+    const tick = Effect.map(Clock.currentTimeMillis, (nowMillis) => {
+      events.expire(nowMillis)
+      watches.tick(nowMillis)
+    })
     const bookmarkMillis = options.bookmarkMillis ?? BOOKMARK_MILLIS
     yield* Effect.forkScoped(Effect.forever(Effect.andThen(Effect.sleep(bookmarkMillis), tick)))
 

@@ -8,7 +8,7 @@ import type * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { KubeClientShape } from "../../src/kube/KubeClient.ts"
 import { garbage, namespaces } from "./kube/collection.ts"
-import { schemas, subresources } from "./kube/custom.ts"
+import { schemas, subresources, types } from "./kube/custom.ts"
 import { creation, deletion, listing, patching, secretsAndMaps } from "./kube/objects.ts"
 import { World } from "./kube/World.ts"
 import { watches } from "./kube/watching.ts"
@@ -47,6 +47,7 @@ export const kubeConformance = <E>(name: string, makeClient: MakeClient<E>, opti
     listing,
     watches,
     subresources,
+    types,
     schemas
   })
 

@@ -18,6 +18,7 @@ import {
   writableOf
 } from "./Metadata.ts"
 import { jsonPatch, mergePatch } from "./Patch.ts"
+import { withType } from "./PatchedType.ts"
 import {
   apiVersion,
   type DeleteBody,
@@ -154,8 +155,8 @@ export class ApiStore {
         : patch.type === "merge"
           ? Result.succeed(mergePatch(shown, patch.body))
           : jsonPatch(shown, patch.operations)
-    return Result.flatMap(patched, (next) => {
-      if (!isJsonObject(next)) return Result.fail(badRequest("the patched object is not an object"))
+    const typed = Result.flatMap(patched, (next) => withType(target, patch, next))
+    return Result.flatMap(typed, (next) => {
       const metadata = next["metadata"]
       // `resourceVersion: null` in a patch takes the precondition away, it does not ask for version "".
       const asked = metadata === undefined ? { ...next, metadata: {} } : next

@@ -38,6 +38,8 @@ export type Patch =
       readonly type: "computed"
       readonly compute: (current: JsonObject) => Result.Result<Json, ApiStatus>
       readonly applies?: boolean
+      /** A strategic merge, which is done on a built-in kind's Go type: that has no place for another kind. */
+      readonly strategic?: boolean
     }
 
 /** A write about to be stored, as the keeper of managedFields sees it. */

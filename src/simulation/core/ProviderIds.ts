@@ -8,7 +8,7 @@ import type { KubeError } from "../../kube/KubeError.ts"
 import type { Core } from "./Core.ts"
 import { keyIn, namespaceOf, refOfKey } from "./Raw.ts"
 import { clusterNameOf, providerIdOf } from "./View.ts"
-import { claimedMachine, providerId } from "./WorkloadNodes.ts"
+import { ofMachine, providerId } from "./WorkloadNodes.ts"
 import type { Again } from "./WorkQueue.ts"
 
 type Reconcile = (core: Core, key: string) => Effect.Effect<Again, KubeError>
@@ -19,7 +19,7 @@ const assign = Effect.fnUntraced(function* (core: Core, key: string): Effect.fn.
   if (machine === undefined || id === undefined) return
   const nodes = yield* core.nodes.current(keyIn(namespaceOf(machine), clusterNameOf(machine) ?? ""))
   if (nodes === undefined) return
-  const named = (yield* nodes.list()).filter((node) => claimedMachine(node).includes(machine.metadata.name))
+  const named = yield* ofMachine(nodes, machine.metadata.name)
   for (const node of named) if (providerId(node) === undefined) yield* nodes.patch(node, { spec: { providerID: id } })
 })
 

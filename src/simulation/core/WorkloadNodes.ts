@@ -39,6 +39,7 @@ export interface WorkloadNodesOptions {
 }
 
 const PROVIDER_ID = "providerID"
+const MACHINE = "machine"
 
 export const make = Effect.fnUntraced(function* (
   options: WorkloadNodesOptions
@@ -65,7 +66,10 @@ export const make = Effect.fnUntraced(function* (
       return yield* track({
         kube: client,
         kind: Nodes,
-        indexes: { [PROVIDER_ID]: (node) => [providerId(node)].flatMap((id) => id ?? []) },
+        indexes: {
+          [PROVIDER_ID]: (node) => [providerId(node)].flatMap((id) => id ?? []),
+          [MACHINE]: claimedMachine
+        },
         changed: (node) => changed(key, node)
       })
     }).pipe(
@@ -109,6 +113,9 @@ export const withProviderId = (nodes: Tracked, id: string): Effect.Effect<Readon
 /** Of which Machine a Node without a providerID says it is: its name, or the label that our k0s gives it. */
 export const claimedMachine = (node: Raw): ReadonlyArray<string> =>
   [node.metadata.name, node.metadata.labels?.[MACHINE_NAME_NODE_LABEL]].flatMap((name) => name ?? [])
+
+export const ofMachine = (nodes: Tracked, name: string): Effect.Effect<ReadonlyArray<Raw>> =>
+  nodes.byIndex(MACHINE, name)
 
 export const nodeConditionStatus = (node: Raw, type: string): string | undefined => {
   const conditions = node.status?.["conditions"]

@@ -30,6 +30,8 @@ import {
   type Stage
 } from "./Scenario.ts"
 
+/** At most one part in so many of the time goes into pictures. */
+const GLANCE_SHARE = 20
 /** Between two looks at whether everything has come true. */
 const LOOK = "100 millis"
 /** A demo that gets no further for this long has failed: seconds. */
@@ -137,11 +139,23 @@ export const start = Effect.fnUntraced(function* <E>(options: DemoOptions<E>): E
   yield* startProvider(server, workloads, farm.ssh)
   const stage: Stage = { server, farm, front: options.front }
 
-  let last: { readonly revision: number; readonly picture: Picture } | undefined
+  const clock = yield* Clock.Clock
+  let last:
+    | { readonly revision: number; readonly at: number; readonly cost: number; readonly picture: Picture }
+    | undefined
   const look = (): Picture => {
     const { revision } = server.store.storage
-    if (last?.revision !== revision) last = { revision, picture: picture(server.store) }
+    const at = clock.currentTimeMillisUnsafe()
+    if (last?.revision !== revision) {
+      const seen = picture(server.store)
+      last = { revision, at, cost: clock.currentTimeMillisUnsafe() - at, picture: seen }
+    }
     return last.picture
+  }
+  /** Thousands of machines take a while to look at: that must not be what the machines wait for. */
+  const glance = (): Picture => {
+    const isRecent = last !== undefined && clock.currentTimeMillisUnsafe() - last.at < last.cost * GLANCE_SHARE
+    return isRecent && last !== undefined ? last.picture : look()
   }
   const namespaces = options.files === undefined ? exampleNames() : namespacesOf(options.files)
   const apply = Effect.gen(function* () {
@@ -163,7 +177,7 @@ export const start = Effect.fnUntraced(function* <E>(options: DemoOptions<E>): E
       "machines are not ready",
       stalled,
       () => {
-        const now = look()
+        const now = glance()
         const made = now.awaited === 0 ? [] : [`${now.awaited} machines are not made yet`]
         return [...made, ...waiting(now)]
       },
@@ -217,7 +231,7 @@ export const start = Effect.fnUntraced(function* <E>(options: DemoOptions<E>): E
     }
   })
 
-  return { ...stage, picture: look, apply, ready, remove, report, objections }
+  return { ...stage, picture: glance, apply, ready, remove, report, objections }
 })
 
 /** Hosts a user's YAML needs; for a message before anything is started. */

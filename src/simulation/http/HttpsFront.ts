@@ -7,7 +7,7 @@
  * see Protobuf.ts); OpenAPI v2 for clients that read it as protobuf only (they get an empty one); RBAC, users, client
  * certificates, impersonation, audit, rate limits (whoever has the token may do everything, see Access.ts); HTTP/2; admission webhooks
  * and policies; conversion between versions of a kind beyond its apiVersion; lists of the past (resourceVersionMatch=Exact
- * answers 410 unless it is the present); telling of duplicate fields in a body; expiry of Events; connect, proxy, exec,
+ * answers 410 unless it is the present); telling of duplicate fields in a body; connect, proxy, exec,
  * log, eviction, binding, token and finalize subresources; events.k8s.io (Events are core/v1), APIServices, aggregation.
  * What kinds there are is apiserver/builtin's and the definitions' posted to it: no Deployments or RBAC objects, and
  * nothing runs Pods or Services.

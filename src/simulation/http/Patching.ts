@@ -83,6 +83,7 @@ const patchObject = (
       subresource,
       patch: {
         type: "computed",
+        strategic: request.contentType === STRATEGIC_PATCH,
         compute: (current) =>
           Result.flatMap(compute(current), (next) =>
             Result.map(

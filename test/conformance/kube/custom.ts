@@ -33,6 +33,37 @@ const refusal = (spec: JsonObject) =>
     return yield* refused(client.create(Gadgets, { metadata: { namespace: "default", name: "g" }, spec }))
   })
 
+export const types = (it: It) => {
+  it.effect("a patch can't make another kind or version of an object, nor take them away", () =>
+    Effect.gen(function* () {
+      const { client, ref } = yield* gadget({ size: 1 })
+      for (const [patch, says] of [
+        [{ kind: "Other" }, /^Other\.conformance\.machinist\.dev "g" is invalid: kind: .*must be Gadget/],
+        [
+          { apiVersion: "conformance.machinist.dev/v2" },
+          /apiVersion: Invalid value: .*must be conformance\.machinist\.dev\/v1/
+        ],
+        [{ apiVersion: "other/v1" }, /^Gadget\.other "g" is invalid/],
+        [{ kind: null }, /^ "" is invalid: patch/]
+      ] as const) {
+        const error = yield* refused(client.patch(Gadgets, ref, patch))
+        assert.strictEqual(error.reason, "Invalid", JSON.stringify(patch))
+        assert.match(error.message, says)
+      }
+    })
+  )
+
+  it.effect("a null that may not be is as absent, also where the schema keeps what it does not know", () =>
+    Effect.gen(function* () {
+      const { client } = yield* World
+      const namespace = yield* freshNamespace
+      const spec = { size: 1, free: null }
+      const made = yield* client.create(Gadgets, { metadata: { namespace, name: "g" }, spec })
+      assert.deepStrictEqual(Object.keys(made.spec ?? {}).includes("free"), false)
+    })
+  )
+}
+
 export const subresources = (it: It) => {
   it.effect("status is written through its subresource alone, and only status", () =>
     Effect.gen(function* () {

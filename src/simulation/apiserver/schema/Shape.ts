@@ -90,7 +90,7 @@ export const dropStrayNulls = (value: Json, schema: Structural): Json => {
   return mapObject(value, (key, item) => {
     const property = schema.properties.get(key) ?? schema.additional
     if (property === undefined) return item
-    return isStrayNull(item, property) && !property.preserveUnknown ? undefined : dropStrayNulls(item, property)
+    return isStrayNull(item, property) ? undefined : dropStrayNulls(item, property)
   })
 }
 

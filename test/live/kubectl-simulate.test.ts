@@ -9,12 +9,18 @@ import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import { Namespaces } from "../../src/api/Core.ts"
+import * as Stream from "effect/Stream"
+import { ConfigMaps, Namespaces } from "../../src/api/Core.ts"
 import { RemoteMachines } from "../../src/api/RemoteMachine.ts"
 import type { KubeClientShape } from "../../src/kube/KubeClient.ts"
 import { makeKubeClient } from "../../src/kube/LiveKubeClient.ts"
 
 const MAIN = fileURLToPath(new URL("../../src/main.ts", import.meta.url))
+
+/** Times that the server is killed, and writes that are answered before each. */
+const KILLS = 4
+const WRITES_A_ROUND = 60
+const WRITERS = [0, 1, 2, 3, 4, 5, 6, 7] as const
 
 const started = (...args: ReadonlyArray<string>) =>
   Effect.acquireRelease(
@@ -75,6 +81,64 @@ describe("machinist simulate", () => {
       }
       assert.deepStrictEqual((yield* using(kubeconfig, (client) => client.list(RemoteMachines))).items, [])
       assert.strictEqual(yield* ended(second, "SIGINT"), 0)
+    }).pipe(Effect.scoped)
+  )
+
+  it.live("killed in the middle of writes, nothing that was answered or watched is lost", () =>
+    Effect.gen(function* () {
+      const directory = yield* Effect.acquireRelease(
+        Effect.sync(() => mkdtempSync(join(tmpdir(), "machinist-simulate-"))),
+        (made) => Effect.sync(() => rmSync(made, { recursive: true, force: true }))
+      )
+      const kubeconfig = join(directory, "kubeconfig")
+      const args = ["--json", "--no-core", "--kubeconfig", kubeconfig, "--state", join(directory, "state")]
+      const answered = new Map<string, number>()
+      const watched = new Set<string>()
+      for (let round = 0; round < KILLS; round++) {
+        const child = yield* started(...args)
+        assert.deepInclude(JSON.parse(yield* firstLine(child)), { continued: round > 0 })
+        const dead = once(child, "exit")
+        let writes = 0
+        const wrote = (name: string, count: number) => {
+          answered.set(name, count)
+          writes += 1
+          // While others are being written.
+          if (writes === WRITES_A_ROUND + round) child.kill("SIGKILL")
+        }
+        yield* using(kubeconfig, (client) => {
+          const write = Effect.fnUntraced(function* (writer: number) {
+            for (let index = 0; ; index++) {
+              const name = `c-${round}-${writer}-${index}`
+              const ref = { namespace: "default", name }
+              yield* client.create(ConfigMaps, { metadata: ref, data: { count: "1" } })
+              wrote(name, 1)
+              yield* client.patch(ConfigMaps, ref, { data: { count: "2" } })
+              wrote(name, 2)
+            }
+          })
+          const watch = client
+            .watch(ConfigMaps, { resourceVersion: "0" })
+            .pipe(
+              Stream.runForEach((event) =>
+                Effect.sync(() => event._tag !== "Bookmark" && watched.add(event.object.metadata.name))
+              )
+            )
+          return Effect.raceFirst(
+            Effect.promise(() => dead),
+            Effect.all([Effect.ignore(watch), ...WRITERS.map((writer) => Effect.ignore(write(writer)))], {
+              concurrency: "unbounded"
+            })
+          )
+        })
+        yield* Effect.promise(() => dead)
+      }
+      const last = yield* started(...args)
+      yield* firstLine(last)
+      const { items } = yield* using(kubeconfig, (client) => client.list(ConfigMaps, { namespace: "default" }))
+      const found = new Map(items.map(({ data, metadata }) => [metadata.name, Number(data?.["count"])]))
+      assert.isAtLeast(answered.size, (KILLS * WRITES_A_ROUND) / 2)
+      for (const [name, count] of answered) assert.isAtLeast(found.get(name) ?? 0, count, name)
+      for (const name of watched) assert.isTrue(found.has(name), `${name} was told to a watch, and is gone`)
     }).pipe(Effect.scoped)
   )
 })

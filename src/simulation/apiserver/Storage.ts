@@ -194,8 +194,9 @@ export class Storage {
   }
 
   #emit(place: Place, event: StoreEvent): void {
-    this.#shelf(place.type).log.append(event)
+    // Before any watch hears of it: who keeps the objects is one of them, and what is not kept yet must not be acted on.
     for (const listener of this.#listeners) listener(place, event)
+    this.#shelf(place.type).log.append(event)
   }
 }
 

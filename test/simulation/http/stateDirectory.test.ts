@@ -8,6 +8,7 @@ import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
 import * as SecureRandom from "effect/crypto/SecureRandom"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
 import { ConfigMaps, Namespaces } from "../../../src/api/Core.ts"
@@ -120,6 +121,25 @@ describe("a state directory", () => {
       assert.strictEqual(statSync(join(directory, "identity.json")).mode & 0o777, 0o600)
       writeFileSync(join(directory, "identity.json"), "{")
       assert.notStrictEqual((yield* keptIdentity(directory)).token, first.token)
+    }).pipe(Effect.scoped, Effect.provide(services))
+  )
+
+  it.live("before a watch hears of a change it is on disk: nobody acts on what could be lost", () =>
+    Effect.gen(function* () {
+      const directory = yield* temporary
+      const copy = yield* temporary
+      const { server } = yield* opened(directory)
+      const heard = yield* server.kubeClient.watch(ConfigMaps, { resourceVersion: "0" }).pipe(
+        Stream.filter((event) => event._tag === "Added"),
+        Stream.tap(() => Effect.sync(() => cpSync(directory, copy, { recursive: true }))),
+        Stream.take(1),
+        Stream.runDrain,
+        Effect.forkChild({ startImmediately: true })
+      )
+      yield* Effect.yieldNow
+      yield* server.kubeClient.create(ConfigMaps, { metadata: { namespace: "default", name: "heard-of" } })
+      yield* Fiber.join(heard)
+      assert.include((yield* found(copy)).join("\n"), "heard-of")
     }).pipe(Effect.scoped, Effect.provide(services))
   )
 })

@@ -189,6 +189,27 @@ describe("the key seen first", () => {
   )
 })
 
+describe("addresses", () => {
+  for (const [address, providerID] of [
+    ["fd00::7", "remote-machine://[fd00::7]:2222"],
+    ["db.example", "remote-machine://db.example:2222"]
+  ] as const)
+    it.effect(`${address}: is connected to, pinned, and named ${providerID}`, () =>
+      Effect.gen(function* () {
+        const { world } = yield* begin(null)
+        const host = yield* world.hosts.add({ address, port: 2222 })
+        yield* createMachine(world.kube, { name: "m1", spec: { address, port: 2222, sshKeyRef: { name: "key" } } })
+        yield* world.startProvider()
+        yield* pass(10)
+        yield* isReady(world)
+        const machine = yield* machineOf(world)
+        assert.strictEqual(machine.spec.providerID, providerID)
+        assert.strictEqual(machine.status?.host, providerID.slice("remote-machine://".length))
+        assert.strictEqual(yield* pinOf(world), pinOn(host))
+      })
+    )
+})
+
 describe("a key that was given", () => {
   it.effect("by annotation of the PooledRemoteMachine, as a public key, is the only one that counts", () =>
     Effect.gen(function* () {

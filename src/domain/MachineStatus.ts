@@ -13,8 +13,12 @@ export interface Place {
   readonly port: number
 }
 
-/** k0smotron's form; CAPI only ever compares it with the Node's. */
-export const providerIDOf = ({ address, port }: Place): string => `remote-machine://${address}:${port}`
+/** `address:port`, with brackets around an IPv6 address (RFC 3986). */
+const authority = ({ address, port }: Place): string =>
+  address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`
+
+/** k0smotron's form, but for IPv6, where its own could not be told apart; CAPI only ever compares it with the Node's. */
+export const providerIDOf = (place: Place): string => `remote-machine://${authority(place)}`
 
 /** What must be written in metadata and spec before the state is acted on; `undefined` leaves a field alone. */
 export interface Durable {
@@ -69,7 +73,7 @@ export interface MachineStatus {
 
 export const status = (state: State, place: Place | undefined): MachineStatus => {
   const { phase } = state
-  const host = place === undefined ? {} : { host: `${place.address}:${place.port}` }
+  const host = place === undefined ? {} : { host: authority(place) }
   return {
     phase: phase._tag,
     ...host,

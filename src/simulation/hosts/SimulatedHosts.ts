@@ -50,16 +50,19 @@ const failure = (target: SshLogin, phase: SshPhase, message: string): SshError =
   // As the live client words it: who could not be reached, then why.
   new SshError({ phase, target: targetName(target), message: `cannot connect to ${targetName(target)}: ${message}` })
 
+/** The public half; a real key is read as the live client reads it, and its troubles are told in the same words. */
+const readKey = (login: SshLogin): Effect.Effect<string, SshError> => {
+  const key = Redacted.value(login.privateKey)
+  return isSimulatedKey(key)
+    ? Effect.succeed(key.trim())
+    : Effect.map(parsePrivateKey(login), (parsed) => parsed.getPublicSSH().toString("base64"))
+}
+
 /** As sshd and its clients go about it: the host's key first, then the user's. */
 const authenticate = (host: SimulatedHost, target: SshLogin): Effect.Effect<void, SshError> => {
   const refused = refusal(target.hostKeys, target, host.publicKey())
   if (refused !== undefined) return Effect.fail(hostKeyRefused(targetName(target), refused))
-  const key = Redacted.value(target.privateKey)
-  // A real key is read as the live client reads it, and its troubles are told in the same words.
-  const read = isSimulatedKey(key)
-    ? Effect.succeed(key.trim())
-    : Effect.map(parsePrivateKey(target), (parsed) => parsed.getPublicSSH().toString("base64"))
-  return Effect.flatMap(read, (half) =>
+  return Effect.flatMap(readKey(target), (half) =>
     isAuthorized(host.accounts.get(target.user), half)
       ? Effect.void
       : Effect.fail(failure(target, "authentication", `the host refused user ${target.user} with this key`))
@@ -142,6 +145,7 @@ export const makeSimulatedHosts = Effect.fnUntraced(function* (
   const hosts = new Map<string, SimulatedHost>()
   const keyOf = (address: string, port: number): string => `${address} ${port}`
   const logIn = Effect.fnUntraced(function* (login: SshLogin): Effect.fn.Return<SimulatedHost, SshError> {
+    yield* readKey(login)
     const host = hosts.get(keyOf(login.address, login.port))
     if (host === undefined) return yield* failure(login, "connect", "no route to host")
     host.countConnect()
@@ -159,6 +163,7 @@ export const makeSimulatedHosts = Effect.fnUntraced(function* (
     }
   })
   const connect: SshClientShape["connect"] = Effect.fnUntraced(function* (target) {
+    yield* readKey(target)
     const jumpHosts = yield* Effect.forEach(target.jumpHosts ?? [], (login) =>
       Effect.mapError(logIn(login), (error) => atJumpHost(targetName(target), error))
     )

@@ -51,6 +51,9 @@ const remedy = (error: HostError, machine: RemoteMachine): string => {
   }
 }
 
+const withRemedy = (message: string, more: string): string =>
+  more === "" ? message : `${message}${/[.!?]$/.test(message) ? "" : "."}${more}`
+
 /** The host was not even asked: it is not to be suspected. */
 const isElsewhere = (error: HostError): boolean => error.jumpHost !== undefined || error.reason === "SessionLimit"
 
@@ -59,7 +62,7 @@ export const hostFailure = (error: HostError, machine: RemoteMachine, redact: (t
   reason: error.reason,
   message: redact(
     error.stderr === undefined || error.stderr.trim() === ""
-      ? `${error.message}${remedy(error, machine)}`
+      ? withRemedy(error.message, remedy(error, machine))
       : `${error.message} Its last output: ${error.stderr.trim()}`
   ),
   retry: error.retry,

@@ -98,6 +98,8 @@ export const machineVersion = (machine: Machine): string | undefined => nonEmpty
 /** Name of the Node that the Machine has become. */
 export const machineNodeName = (machine: Machine): string | undefined => nonEmpty(machine.status?.nodeRef?.name)
 
+export const machineProviderID = (machine: Machine): string | undefined => nonEmpty(machine.spec?.providerID)
+
 export const machineAddresses = (
   machine: Machine
 ): ReadonlyArray<{ readonly type: string; readonly address: string }> =>

@@ -71,8 +71,13 @@ export const SSH_KEY_FINALIZER = "machinist.dev/ssh-key"
 /** Label beside it, with an empty value: finalizers can't be selected by. */
 export const SSH_KEY_LABEL = "machinist.dev/ssh-key"
 
+/** CAPI's, on workload-cluster Nodes: whose Node it is, once core has found it. */
+export const NODE_MACHINE_ANNOTATION = "cluster.x-k8s.io/machine"
 /** On workload-cluster Nodes: which Machine a Node is, whatever its hostname. */
 export const MACHINE_NAME_NODE_LABEL = "k0smotron.io/machine-name"
+
+/** k0smotron's, on Machines of a K0sControlPlane: its controllers run workloads, too. */
+export const WORKER_ENABLED_LABEL = "k0smotron.io/control-plane-worker-enabled"
 
 /** Type of bootstrap data Secrets, and CAPI's others (`<cluster>-kubeconfig`, `<cluster>-ca`, …). */
 export const CLUSTER_SECRET_TYPE = "cluster.x-k8s.io/secret"

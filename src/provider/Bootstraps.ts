@@ -8,13 +8,21 @@ import type { Kind } from "../api/Kind.ts"
 import type * as Bootstrap from "../domain/Bootstrap.ts"
 import type { Core } from "./Core.ts"
 import * as Family from "./Family.ts"
+import type { Nodes } from "./Nodes.ts"
 import { ProviderOptions } from "./Options.ts"
+
+interface FamilyOptions<A> {
+  readonly amongControllers: boolean
+  readonly tokenTtlSeconds: number
+  readonly seen?: (config: A) => Effect.Effect<void>
+  readonly gone?: (config: A) => Effect.Effect<void>
+}
 
 const family = <A extends BootstrapActor.BootstrapConfig>(
   core: Core,
   name: BootstrapActor.BootstrapKind,
   kind: Kind<A>,
-  { amongControllers, tokenTtlSeconds }: { readonly amongControllers: boolean; readonly tokenTtlSeconds: number }
+  { amongControllers, tokenTtlSeconds, seen, gone }: FamilyOptions<A>
 ) => {
   const machineAround = Family.surroundings(core)
   const around = Effect.fnUntraced(function* (config: BootstrapActor.BootstrapConfig) {
@@ -28,6 +36,8 @@ const family = <A extends BootstrapActor.BootstrapConfig>(
   return Family.make(core, {
     kind,
     amongControllers,
+    ...(seen === undefined ? {} : { seen }),
+    ...(gone === undefined ? {} : { gone }),
     sighting: (config: A | undefined): BootstrapActor.Sighting | Bootstrap.Event => ({ config }),
     life: (config: A, mailbox) => {
       const { namespace = "", name: configName, uid = "" } = config.metadata
@@ -37,13 +47,15 @@ const family = <A extends BootstrapActor.BootstrapConfig>(
 }
 
 /** Runs until the scope closes; returns when the watches have synced and every config has its actor. */
-export const run = Effect.fnUntraced(function* (core: Core) {
+export const run = Effect.fnUntraced(function* (core: Core, nodes: Nodes) {
   const { tokenTtlSeconds } = yield* ProviderOptions
   const options = { amongControllers: false, tokenTtlSeconds }
   const workers = yield* family(core, "K0sWorkerConfig", K0sWorkerConfigs, options)
   const controllers = yield* family(core, "K0sControllerConfig", K0sControllerConfigs, {
     ...options,
-    amongControllers: true
+    amongControllers: true,
+    seen: nodes.controllerSeen,
+    gone: nodes.controllerGone
   })
   yield* Effect.all([workers.reflector.synced, controllers.reflector.synced, core.synced], { discard: true })
   yield* workers.follow

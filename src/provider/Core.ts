@@ -17,6 +17,8 @@ import type { KubeClient } from "../kube/KubeClient.ts"
 import * as Reflector from "../kube/Reflector.ts"
 import { ProviderOptions } from "./Options.ts"
 
+/** Index of Machines by `namespace/name` of their Cluster. */
+const CLUSTER = "cluster"
 /** Index of control-plane Machines by `namespace/name` of their Cluster. */
 const CONTROLLERS = "controllers"
 
@@ -27,11 +29,16 @@ export interface Core {
   readonly pools: Effect.Effect<Reflector.Reflector<MachinePool>>
   /** The MachinePool that owns the object, if it is still the one that the reference means. */
   readonly poolOf: (object: KubeObject) => Effect.Effect<MachinePool | undefined>
+  /** By `namespace/name` of the Cluster, which may be gone. */
+  readonly machinesOf: (clusterKey: string) => Effect.Effect<ReadonlyArray<Machine>>
   readonly controllersOf: (cluster: Cluster) => Effect.Effect<ReadonlyArray<Machine>>
   /** Of a Machine (`spec.clusterName`), or of anything that carries the cluster-name label or is owned by a Cluster. */
   readonly clusterOf: (object: KubeObject | Machine) => Effect.Effect<Cluster | undefined>
   readonly synced: Effect.Effect<void>
 }
+
+const clusterKey = (machine: Machine): string =>
+  `${machine.metadata.namespace ?? ""}/${machineClusterName(machine) ?? ""}`
 
 /** Not narrowed by the watch filter: CAPI's objects carry that label only when the user put it there. */
 export const make = Effect.gen(function* () {
@@ -41,10 +48,8 @@ export const make = Effect.gen(function* () {
   const machines = yield* Reflector.make(Machines, {
     ...options,
     indexes: {
-      [CONTROLLERS]: (machine) =>
-        isControlPlaneMachine(machine)
-          ? [`${machine.metadata.namespace ?? ""}/${machineClusterName(machine) ?? ""}`]
-          : []
+      [CLUSTER]: (machine) => [clusterKey(machine)],
+      [CONTROLLERS]: (machine) => (isControlPlaneMachine(machine) ? [clusterKey(machine)] : [])
     }
   })
   const pools = yield* Effect.cached(
@@ -67,6 +72,7 @@ export const make = Effect.gen(function* () {
     machines,
     pools,
     poolOf,
+    machinesOf: (clusterKey) => machines.byIndex(CLUSTER, clusterKey),
     controllersOf: ({ metadata }) => machines.byIndex(CONTROLLERS, `${metadata.namespace ?? ""}/${metadata.name}`),
     clusterOf,
     synced: Effect.asVoid(Effect.all([clusters.synced, machines.synced]))

@@ -14,6 +14,7 @@ import type * as Machine from "../domain/Machine.ts"
 import * as Reflector from "../kube/Reflector.ts"
 import type { Core } from "./Core.ts"
 import * as Family from "./Family.ts"
+import type { Nodes } from "./Nodes.ts"
 import { listOptions, ProviderOptions } from "./Options.ts"
 
 export interface Inspection {
@@ -24,7 +25,7 @@ export interface Inspection {
 const nonEmpty = (text: string | undefined): string | undefined => (text === "" ? undefined : text)
 
 /** Runs until the scope closes; returns when the watches have synced and every machine has its actor. */
-export const run = Effect.fnUntraced(function* (core: Core, { entered }: Inspection) {
+export const run = Effect.fnUntraced(function* (core: Core, { entered }: Inspection, nodes?: Nodes) {
   const allocator = yield* PoolAllocator
   const keys = yield* KeyGuard
   const hosts = yield* Reflector.make(PooledRemoteMachines, listOptions(yield* ProviderOptions))
@@ -48,8 +49,12 @@ export const run = Effect.fnUntraced(function* (core: Core, { entered }: Inspect
         entered === undefined ? {} : { entered: (state: Machine.State) => entered(`${namespace}/${name}`, state) }
       return MachineActor.life({ namespace, name, uid, around, ...told }, mailbox)
     },
-    seen,
-    gone: (machine) => Effect.andThen(allocator.machineGone(machine), keys.machineGone(machine))
+    seen: (machine) => Effect.andThen(seen(machine), nodes?.remoteMachineSeen(machine) ?? Effect.void),
+    gone: (machine) =>
+      Effect.all(
+        [allocator.machineGone(machine), keys.machineGone(machine), nodes?.remoteMachineGone(machine) ?? Effect.void],
+        { discard: true }
+      )
   })
   yield* Effect.all([hosts.synced, machines.reflector.synced, core.synced], { discard: true })
   // All machines before any host: a host is only free when no machine means to have it.

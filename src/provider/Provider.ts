@@ -11,6 +11,7 @@ import * as Bootstraps from "./Bootstraps.ts"
 import * as Clusters from "./Clusters.ts"
 import * as Core from "./Core.ts"
 import * as Machines from "./Machines.ts"
+import * as Nodes from "./Nodes.ts"
 import { HALVES, ProviderOptions } from "./Options.ts"
 
 export type { Inspection } from "./Machines.ts"
@@ -22,15 +23,12 @@ export const start = (inspection: Machines.Inspection = {}) =>
     yield* Effect.gen(function* () {
       const core = yield* Core.make
       const { halves = HALVES } = yield* ProviderOptions
-      const infrastructure = [Clusters.run(core), Machines.run(core, inspection)]
-      const bootstrap = [Bootstraps.run(core)]
+      const hasHosts = halves.includes("infrastructure")
+      // Who makes nodes of machines says which Node is which Machine.
+      const nodes = halves.includes("bootstrap") ? yield* Nodes.make(core, hasHosts) : undefined
+      const infrastructure = hasHosts ? [Clusters.run(core), Machines.run(core, inspection, nodes)] : []
+      const bootstrap = nodes === undefined ? [] : [Bootstraps.run(core, nodes)]
       // Side by side: a kind whose CRD is not installed must not hold up the others.
-      yield* Effect.all(
-        [
-          ...(halves.includes("infrastructure") ? infrastructure : []),
-          ...(halves.includes("bootstrap") ? bootstrap : [])
-        ],
-        { concurrency: "unbounded", discard: true }
-      )
+      yield* Effect.all([...infrastructure, ...bootstrap], { concurrency: "unbounded", discard: true })
     }).pipe(Effect.provideContext(services))
   })

@@ -66,7 +66,9 @@ export const RULES: Readonly<Record<Half, ReadonlyArray<PolicyRule>>> = {
   ],
   bootstrap: [
     ...own("bootstrap"),
-    rule(Names.CLUSTER_GROUP, ["clusters", "machines"], LOOK),
+    rule(Names.CLUSTER_GROUP, ["clusters", "machinepools", "machines"], LOOK),
+    // Which host a machine has: the Node of the host's former tenant goes before the new one registers.
+    rule(Names.INFRASTRUCTURE_GROUP, ["remotemachines"], LOOK),
     rule(Names.CONTROL_PLANE_GROUP, ["k0smotroncontrolplanes"], ["get"]),
     // The bootstrap data, certificates, kubeconfigs of workload clusters, contents of files.
     rule("", ["secrets"], [...LOOK, "create", "patch", "delete"]),

@@ -106,13 +106,17 @@ const isOn = (words: ReadonlyArray<Word>, flag: string): boolean => {
 }
 
 /** Labels and kubelet's flags are for nodes: `k0s controller` alone takes them, and nobody ever sees them. */
-const isNodeWith = (role: InstallArgsInput["role"], words: ReadonlyArray<Word>): boolean =>
+const isNode = (role: InstallArgsInput["role"], words: ReadonlyArray<Word>): boolean =>
   role === "worker" || isOn(words, "--enable-worker") || isOn(words, "--single")
+
+/** Whether a host that is given these arguments becomes a Node; arguments that can't be read make none. */
+export const isNodeWith = (role: InstallArgsInput["role"], args: ReadonlyArray<string>): boolean =>
+  Result.match(split(args), { onSuccess: (read) => isNode(role, read.args), onFailure: () => false })
 
 export const installArgs = (input: InstallArgsInput): Result.Result<InstallArgs, BadArg> =>
   Result.map(split(input.args), ({ args, kubelet }) => {
-    const isNode = isNodeWith(input.role, args)
-    const machineName = isNode ? input.machineName : undefined
+    const becomesNode = isNode(input.role, args)
+    const machineName = becomesNode ? input.machineName : undefined
     const theirs = kubeletFlags(kubelet)
     const ownName = hasFlag(theirs, "--hostname-override")
     const named = machineName !== undefined && !input.useSystemHostname && !ownName
@@ -129,7 +133,7 @@ export const installArgs = (input: InstallArgsInput): Result.Result<InstallArgs,
         ...args.map(quoteWord),
         ...(merged.length === 0 ? [] : [`${KUBELET_EXTRA_ARGS}="${insideDoubleQuotes(joinWords(merged, " "))}"`])
       ],
-      isNode,
+      isNode: becomesNode,
       nodeName: ownName ? flagValue(theirs, "--hostname-override") : named ? machineName : undefined,
       dataDir: flagValue(args, "--data-dir"),
       kubeletRootDir: flagValue(args, "--kubelet-root-dir"),

@@ -26,8 +26,6 @@ export interface ManagementClusterOptions {
   readonly client: (name: "core" | "stand-ins") => KubeClientShape
   /** Where AWSMachines run. Absent: hosts of their own. */
   readonly hosts?: SimulatedHosts
-  /** See ProviderIds.ts. */
-  readonly assignProviderIDs?: boolean
   /** Host of control plane endpoints that nobody gave. Absent: 127.0.0.1. */
   readonly controlPlaneHost?: string
   /** Absent: workload clusters of its own. */
@@ -83,8 +81,7 @@ export const make = Effect.fnUntraced(function* (
   })
   const core = yield* SimulatedCore.make({
     kube: options.client("core"),
-    workloadClusters,
-    ...(options.assignProviderIDs === undefined ? {} : { assignProviderIDs: options.assignProviderIDs })
+    workloadClusters
   })
   return { core, standIns, workloads, pending: () => core.pending() + standIns.pending() }
 })

@@ -30,7 +30,7 @@ export const MAX_REPLICAS_ANNOTATION = "machinedeployment.clusters.x-k8s.io/max-
 /** On Nodes. */
 export const NODE_CLUSTER_NAME_ANNOTATION = "cluster.x-k8s.io/cluster-name"
 export const NODE_CLUSTER_NAMESPACE_ANNOTATION = "cluster.x-k8s.io/cluster-namespace"
-export const NODE_MACHINE_ANNOTATION = "cluster.x-k8s.io/machine"
+export { NODE_MACHINE_ANNOTATION } from "../../api/Names.ts"
 export const NODE_OWNER_KIND_ANNOTATION = "cluster.x-k8s.io/owner-kind"
 export const NODE_OWNER_NAME_ANNOTATION = "cluster.x-k8s.io/owner-name"
 export const NODE_UNINITIALIZED_TAINT = "node.cluster.x-k8s.io/uninitialized"

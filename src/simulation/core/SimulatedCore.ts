@@ -18,7 +18,6 @@ import * as Foreign from "./Foreign.ts"
 import * as MachineController from "./MachineController.ts"
 import * as MachineDeploymentController from "./MachineDeploymentController.ts"
 import * as MachineSetController from "./MachineSetController.ts"
-import * as ProviderIds from "./ProviderIds.ts"
 import {
   Clusters,
   controllerOf,
@@ -42,8 +41,6 @@ const PACE_MILLIS = 50
 export interface SimulatedCoreOptions {
   readonly kube: KubeClientShape
   readonly workloadClusters: WorkloadClustersShape
-  /** Stands in for whoever sets `spec.providerID` on Nodes; see ProviderIds.ts. Absent: nobody does. */
-  readonly assignProviderIDs?: boolean
 }
 
 export interface SimulatedCoreShape {
@@ -216,11 +213,9 @@ export const make = Effect.fnUntraced(function* (
 ): Effect.fn.Return<SimulatedCoreShape, never, Scope.Scope> {
   const bells: Bells = { cluster: doorbell(), machine: doorbell(), set: doorbell(), deployment: doorbell() }
   const core = yield* makeCore(options, bells)
-  const { reconcile } = MachineController
-  const reconcileMachine = options.assignProviderIDs === true ? ProviderIds.before(reconcile) : reconcile
   const queues = {
     cluster: yield* WorkQueue.make("Cluster", (key) => ClusterController.reconcile(core, key), PACE_MILLIS),
-    machine: yield* WorkQueue.make("Machine", (key) => reconcileMachine(core, key)),
+    machine: yield* WorkQueue.make("Machine", (key) => MachineController.reconcile(core, key)),
     set: yield* WorkQueue.make("MachineSet", (key) => MachineSetController.reconcile(core, key), PACE_MILLIS),
     deployment: yield* WorkQueue.make(
       "MachineDeployment",
@@ -259,13 +254,12 @@ const gist = (cluster: Raw): string =>
 export class SimulatedCore extends Context.Service<SimulatedCore, SimulatedCoreShape>()(
   "machinist/simulation/SimulatedCore"
 ) {
-  static readonly layer = (options: Pick<SimulatedCoreOptions, "assignProviderIDs"> = {}) =>
-    Layer.effect(
-      SimulatedCore,
-      Effect.gen(function* () {
-        const kube = yield* KubeClient
-        const workloadClusters = yield* WorkloadClusters
-        return yield* make({ kube, workloadClusters, ...options })
-      })
-    )
+  static readonly layer = Layer.effect(
+    SimulatedCore,
+    Effect.gen(function* () {
+      const kube = yield* KubeClient
+      const workloadClusters = yield* WorkloadClusters
+      return yield* make({ kube, workloadClusters })
+    })
+  )
 }

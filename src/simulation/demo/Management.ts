@@ -49,7 +49,7 @@ export const startCore = Effect.fnUntraced(function* (
 ): Effect.fn.Return<void, never, Scope.Scope> {
   yield* Effect.gen(function* () {
     const workloadClusters = yield* WorkloadClusters
-    yield* SimulatedCore.make({ kube: server.client(CORE_CLIENT), workloadClusters, assignProviderIDs: true })
+    yield* SimulatedCore.make({ kube: server.client(CORE_CLIENT), workloadClusters })
     yield* StandIns.make({ kube: server.client(STAND_IN_CLIENT), workloads })
     return yield* Effect.never
   }).pipe(

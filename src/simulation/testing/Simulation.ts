@@ -181,9 +181,7 @@ const build = Effect.fnUntraced(function* (
   const entered: Array<Entered> = []
   const told: Array<Line> = []
   const faults = makeFaultSwitch()
-  yield* ManagementCluster.make({ client: server.client, hosts, workloads, assignProviderIDs: true }).pipe(
-    Effect.provide(seededSecureRandom)
-  )
+  yield* ManagementCluster.make({ client: server.client, hosts, workloads }).pipe(Effect.provide(seededSecureRandom))
 
   const client = (name: string) => faultyKubeClient(server.client(name), faults.kube)
   const processes = yield* makeProcesses({

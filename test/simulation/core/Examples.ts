@@ -15,6 +15,7 @@ import { RULES } from "../../../src/api/install/Rbac.ts"
 import { PooledRemoteMachines } from "../../../src/api/PooledRemoteMachine.ts"
 import * as LiveHostRuns from "../../../src/hosts/LiveHostRuns.ts"
 import { type JsonObject, KubeClient } from "../../../src/kube/KubeClient.ts"
+import type { WorkloadClusters } from "../../../src/kube/WorkloadClusters.ts"
 import { HALVES, ProviderOptions } from "../../../src/provider/Options.ts"
 import * as Provider from "../../../src/provider/Provider.ts"
 import { objectAt, stringAt } from "../../../src/simulation/apiserver/Json.ts"
@@ -44,12 +45,14 @@ export const eventually = Effect.fnUntraced(function* <E, R>(what: string, isSo:
 export interface WorldOptions {
   /** Absent: true. */
   readonly provider?: boolean
+  /** Between the provider and the workload clusters. */
+  readonly workloads?: (clusters: Layer.Layer<WorkloadClusters>) => Layer.Layer<WorkloadClusters>
 }
 
 export const makeWorld = Effect.fnUntraced(function* (options: WorldOptions = {}) {
   const server = yield* SimulatedApiServer.make()
   const hosts = yield* makeSimulatedHosts()
-  const management = yield* ManagementCluster.make({ client: server.client, hosts, assignProviderIDs: true })
+  const management = yield* ManagementCluster.make({ client: server.client, hosts })
   // As clusterctl installs it: each half in a process of its own, with the rights of its own role.
   for (const half of options.provider === false ? [] : HALVES) {
     const { kube, refused } = restricted(server.client(half), RULES[half])
@@ -58,7 +61,7 @@ export const makeWorld = Effect.fnUntraced(function* (options: WorldOptions = {}
       Layer.mergeAll(
         Layer.succeed(KubeClient, kube),
         LiveHostRuns.layer.pipe(Layer.provide(hosts.layer)),
-        management.workloads.clusters,
+        options.workloads?.(management.workloads.clusters) ?? management.workloads.clusters,
         seededSecureRandom
       )
     )
@@ -70,8 +73,14 @@ export const makeWorld = Effect.fnUntraced(function* (options: WorldOptions = {}
   const kube = server.kubeClient
 
   /** A pool host, in memory and as an object, with its key. */
-  const addHost = Effect.fnUntraced(function* (namespace: string, name: string, address: string) {
-    yield* hosts.add({ name, address, k0s: management.workloads.k0s })
+  const addHost = Effect.fnUntraced(function* (
+    namespace: string,
+    name: string,
+    address: string,
+    stepDuration?: readonly [number, number]
+  ) {
+    const slow = stepDuration === undefined ? {} : { stepDuration }
+    yield* hosts.add({ name, address, k0s: management.workloads.k0s, ...slow })
     yield* kube.create(Secrets, {
       metadata: { name: `key-${name}`, namespace },
       data: secretData({ value: SIMULATED_KEY })

@@ -78,6 +78,10 @@ const overtaken = ({ namespace, name }: Claimant): KubeError =>
     message: `Another leader has begun to use the host of RemoteMachine ${namespace}/${name}; it is not given back`
   })
 
+/** What a cache shows is proven by the write that follows; where it shows the claim already, nothing is written. */
+const toBeWritten = <A extends RemoteMachine | PooledRemoteMachine>(known: A | undefined, claim: Claim) =>
+  known !== undefined && claimOf(known)?.id === claim.id ? undefined : known
+
 const hostRef = (claimant: Claimant, claim: Claim): ObjectRef => ({ namespace: claimant.namespace, name: claim.host })
 
 const isNotFound = (error: KubeError): boolean => error.reason === "NotFound"
@@ -119,7 +123,7 @@ export const make = (kube: KubeClientShape) => {
 
   /** 1. With the finalizer in the same write: whatever follows, the object can't vanish without a release. */
   const intent = (claimant: Claimant, claim: Claim, { machine: known, replaces }: Known) =>
-    readThenWrite(readMachine(claimant), known, (machine) => {
+    readThenWrite(readMachine(claimant), toBeWritten(known, claim), (machine) => {
       if (leaves(machine, claimant)) return Effect.fail(new ClaimLost({ why: "machine-leaves" }))
       const carried = claimOf(machine)
       // Another leader was faster: its claim is completed, never written over.
@@ -161,7 +165,7 @@ export const make = (kube: KubeClientShape) => {
   const hold = (claimant: Claimant, claim: Claim, known: PooledRemoteMachine | undefined) =>
     readThenWrite(
       absent(kube.get(PooledRemoteMachines, hostRef(claimant, claim))),
-      known,
+      toBeWritten(known, claim),
       (host): Effect.Effect<PooledRemoteMachine, KubeError | ClaimLost> => {
         if (host === undefined) return Effect.fail(new ClaimLost({ why: "host-taken" }))
         const held = claimOf(host)

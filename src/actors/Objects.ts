@@ -43,6 +43,9 @@ export const runOf = (object: KubeObject): RunRecord | undefined => {
   return text === undefined ? undefined : decodeRun(text)
 }
 
+/** As the machine that had it, or would have it: where to connect, as whom, and how to clean is decided in one place. */
+export const asMachine = ({ metadata, spec }: PooledRemoteMachine): RemoteMachine => ({ metadata, spec: spec.machine })
+
 /** `address:port` of a machine that has one. */
 export const endpointOf = (machine: RemoteMachine): string | undefined =>
   machine.spec.address === undefined ? undefined : `${machine.spec.address}:${machine.spec.port ?? HOST_DEFAULTS.port}`

@@ -7,7 +7,6 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
 import type { PooledRemoteMachine } from "../api/PooledRemoteMachine.ts"
-import type { RemoteMachine } from "../api/RemoteMachine.ts"
 import { backoffMillis } from "../domain/Backoff.ts"
 import type { Failure } from "../domain/Machine.ts"
 import type { HostError } from "../hosts/HostError.ts"
@@ -16,7 +15,7 @@ import type { TenancyRecord, Tenant } from "../hosts/Protocol.ts"
 import { KubeClient } from "../kube/KubeClient.ts"
 import * as HostPlan from "./HostPlan.ts"
 import { hostFailure } from "./MachineFailures.ts"
-import { claimOf, keyOf } from "./Objects.ts"
+import { asMachine, claimOf, keyOf } from "./Objects.ts"
 import { PoolAllocator } from "./PoolAllocator.ts"
 import type { Verdict } from "./PoolVerdicts.ts"
 
@@ -40,9 +39,6 @@ const prober = (host: PooledRemoteMachine): Tenant => ({
   cluster: "unknown",
   fence: 0
 })
-
-/** As the machine that would have it: where, as whom, and with which key to connect is decided in one place. */
-const asMachine = (host: PooledRemoteMachine): RemoteMachine => ({ metadata: host.metadata, spec: host.spec.machine })
 
 export interface Finding {
   /** Undefined: the probe itself could not be made. */

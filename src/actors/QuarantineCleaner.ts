@@ -10,7 +10,6 @@ import * as Random from "effect/Random"
 import * as Stream from "effect/Stream"
 import * as Names from "../api/Names.ts"
 import { type PooledRemoteMachine, PooledRemoteMachines } from "../api/PooledRemoteMachine.ts"
-import type { RemoteMachine } from "../api/RemoteMachine.ts"
 import { backoffMillis, QUARANTINE_BACKOFF } from "../domain/Backoff.ts"
 import { type Claim, encodeClaim, type RunRecord } from "../domain/Claim.ts"
 import { CLEAN_BUDGET, type Failure } from "../domain/Machine.ts"
@@ -20,7 +19,7 @@ import { KubeClient } from "../kube/KubeClient.ts"
 import { EventRecorder } from "./EventRecorder.ts"
 import * as HostPlan from "./HostPlan.ts"
 import { hostFailure } from "./MachineFailures.ts"
-import { annotation, claimOf, keyOf } from "./Objects.ts"
+import { annotation, asMachine, claimOf, keyOf } from "./Objects.ts"
 
 /** How often it is looked who is due, milliseconds. */
 export const TICK_MILLIS = 30_000
@@ -49,9 +48,6 @@ export const quarantinedOf = (host: PooledRemoteMachine): Quarantined | undefine
     [...LET_ALONE, Names.RELEASE_ANNOTATION].some((name) => annotation(host, name) !== undefined)
   return leave ? undefined : { host, claim, run: claim.run }
 }
-
-/** As the machine that had it: where to connect and how to clean is decided in one place. */
-const asMachine = (host: PooledRemoteMachine): RemoteMachine => ({ metadata: host.metadata, spec: host.spec.machine })
 
 const refOf = ({ metadata }: PooledRemoteMachine) => ({ namespace: metadata.namespace ?? "", name: metadata.name })
 

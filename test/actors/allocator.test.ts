@@ -396,4 +396,41 @@ describe("PoolAllocator", () => {
       assert.strictEqual(HashMap.size((yield* allocator.state).machines), 0)
     }).pipe(Effect.scoped)
   )
+
+  it.effect("a cache that still shows the claim is no proof of it: the host was freed behind its back (seed 147)", () =>
+    Effect.gen(function* () {
+      const { kube } = yield* world
+      yield* createHost(kube, { name: "h1", address: "10.0.0.1" })
+      const machine = yield* createMachine(kube, { name: "m1", pool: "default" })
+      const { allocator } = yield* process(kube)
+      const { claim } = yield* allocator.claim(claimantOf(machine), told)
+      // As a release that was cut off before its last write leaves it; only the machine's news has come.
+      const spec = { address: null, port: null, user: null, sshKeyRef: null }
+      yield* allocator.machineSeen(yield* kube.patch(RemoteMachines, ref("m1"), { spec }))
+      yield* kube.patch(PooledRemoteMachines, ref("h1"), {
+        metadata: { annotations: { "machinist.dev/claim": null }, finalizers: [] }
+      })
+      const status = { reserved: false, machineRef: null, phase: "Free" }
+      yield* kube.patch(PooledRemoteMachines, ref("h1"), { status }, { subresource: "status" })
+      const again = yield* allocator.claim(claimantOf(machine), told)
+      assert.strictEqual(again.claim.id, claim.id)
+      assertClaimed(yield* kube.get(RemoteMachines, ref("m1")), yield* kube.get(PooledRemoteMachines, ref("h1")))
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("a cache that still shows the intent is no proof of it", () =>
+    Effect.gen(function* () {
+      const { kube } = yield* world
+      yield* createHost(kube, { name: "h1", address: "10.0.0.1" })
+      const machine = yield* createMachine(kube, { name: "m1", pool: "default" })
+      const { allocator } = yield* process(kube)
+      yield* allocator.claim(claimantOf(machine), told)
+      // Both sides were undone by another leader, and neither news has come.
+      const undone = { metadata: { annotations: { "machinist.dev/claim": null } } }
+      yield* kube.patch(RemoteMachines, ref("m1"), { ...undone, spec: { address: null, port: null } })
+      yield* kube.patch(PooledRemoteMachines, ref("h1"), undone)
+      yield* allocator.claim(claimantOf(machine), told)
+      assertClaimed(yield* kube.get(RemoteMachines, ref("m1")), yield* kube.get(PooledRemoteMachines, ref("h1")))
+    }).pipe(Effect.scoped)
+  )
 })

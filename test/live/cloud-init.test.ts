@@ -11,6 +11,7 @@ import { bootstrapData } from "../../src/domain/BootstrapData.ts"
 import type { WorkerBootstrapInput } from "../../src/domain/BootstrapScript.ts"
 import { pageExamples, payloadOf, workerInput } from "../support/pageExamples.ts"
 import * as CloudInit from "./cloudinit/CloudInit.ts"
+import * as PageCommands from "./cloudinit/PageCommands.ts"
 import * as TestHosts from "./hosts/TestHosts.ts"
 
 const MACHINE = "machine-test-0"
@@ -45,42 +46,6 @@ const withHosts = <A>(
     yield* Effect.forEach(pairs, ({ one, host }) => check(one, host), { concurrency: 2, discard: true })
   }).pipe(Effect.scoped)
 
-const told = (host: TestHosts.TestHost) =>
-  Effect.map(TestHosts.witness(host), (lines) => lines.map((line) => `${line.what} ${line.args}`.trim()))
-
-/** What the witness hears of each command of an example, when its real one can't run here. */
-const WITNESSED: Readonly<Record<string, ReadonlyArray<string>>> = {
-  "apt-get update && apt-get install -y curl jq": ["apt-get update", "apt-get install -y curl jq"],
-  "curl -fsSL https://get.docker.com | sh": ["curl https://get.docker.com", "get-docker"],
-  "systemctl start docker": ["unit docker"],
-  "systemctl start monitoring-agent": ["unit monitoring-agent"],
-  "sysctl -p": ["sysctl -p"],
-  "docker run -d --name node-exporter -p 9100:9100 prom/node-exporter": [
-    "docker run -d --name node-exporter -p 9100:9100 prom/node-exporter"
-  ],
-  "sysctl vm.max_map_count net.core.somaxconn": ["sysctl vm.max_map_count net.core.somaxconn"],
-  "kubectl get nodes --kubeconfig=/var/lib/k0s/pki/admin.conf": [
-    "kubectl get nodes --kubeconfig=/var/lib/k0s/pki/admin.conf"
-  ]
-}
-/** What a host looks like afterwards, of those that leave something. */
-const LEFT: Readonly<Record<string, (host: TestHosts.TestHost) => string>> = {
-  "mkdir -p /etc/k0s/monitoring": () => "test -d /etc/k0s/monitoring",
-  "echo 'export MONITORING_ENABLED=true' >> /etc/environment": () =>
-    "grep -qx 'export MONITORING_ENABLED=true' /etc/environment",
-  "systemctl enable docker": () => "systemctl is-enabled docker",
-  "systemctl enable monitoring-agent": () => "systemctl is-enabled monitoring-agent",
-  "echo 'vm.max_map_count=262144' >> /etc/sysctl.conf": () => "grep -qx vm.max_map_count=262144 /etc/sysctl.conf",
-  "echo 'net.core.somaxconn=65535' >> /etc/sysctl.conf": () => "grep -qx net.core.somaxconn=65535 /etc/sysctl.conf"
-}
-/** Said on standard output, which cloud-init keeps. */
-const SAID = /^echo '([^']*)'$/
-
-const commandsOf = (input: Partial<WorkerBootstrapInput>): ReadonlyArray<string> => [
-  ...(input.preStartCommands ?? []),
-  ...(input.postStartCommands ?? [])
-]
-
 describe.skipIf(CloudInit.unavailable !== undefined)(`real cloud-init ${CloudInit.unavailable ?? ""}`, () => {
   it.live("every example of the pages: all its commands, in order, and the sentinel", () =>
     withHosts(
@@ -95,26 +60,7 @@ describe.skipIf(CloudInit.unavailable !== undefined)(`real cloud-init ${CloudIni
         assert.deepStrictEqual(booted.warnings, [], name)
         assert.isTrue(booted.sentinel, name)
         assert.strictEqual(booted.log.at(-1), "all steps succeeded", name)
-        const heard = yield* told(host)
-        const k0s = heard.findIndex((line) => line.startsWith("k0s-worker "))
-        let last = -1
-        for (const [index, command] of commandsOf(input).entries()) {
-          const after = index >= (input.preStartCommands?.length ?? 0)
-          const expected = command.startsWith("kubectl describe node")
-            ? [`kubectl describe node ${host.name} --kubeconfig=/var/lib/k0s/pki/admin.conf`]
-            : (WITNESSED[command] ?? [])
-          for (const line of expected) {
-            const found = heard.indexOf(line, last + 1)
-            assert.isAbove(found, last, `${name}: ${line} in order, of ${heard.join("; ")}`)
-            assert.strictEqual(found > k0s, after, `${name}: ${line} ${after ? "after" : "before"} k0s started`)
-            last = found
-          }
-          const left = LEFT[command]
-          if (left !== undefined) yield* TestHosts.execOk(host, left(host))
-          const said = SAID.exec(command)?.[1]
-          if (said !== undefined) assert.include(booted.output, said)
-          assert.isTrue(expected.length > 0 || left !== undefined || said !== undefined, `${command} is not looked for`)
-        }
+        yield* PageCommands.assertRan(name, input, host, booted.output)
       })
     )
   )
@@ -177,7 +123,7 @@ describe.skipIf(CloudInit.unavailable !== undefined)(`real cloud-init ${CloudIni
         assert.isAbove(booted.errors.length, 0, what)
         assert.strictEqual(booted.log.at(-1), log, what)
         assert.include(booted.output, `machinist: ${log}`, what)
-        const heard = yield* told(host)
+        const heard = yield* PageCommands.told(host)
         assert.notInclude(heard, "never", what)
         if (custom !== undefined) assert.include(heard, "mine")
       })
@@ -283,7 +229,7 @@ describe.skipIf(CloudInit.unavailable !== undefined)(`real cloud-init ${CloudIni
         const booted = yield* CloudInit.firstBoot(host, rendered(input, data))
         assert.isTrue(booted.sentinel, `${what}: ${booted.output}\n${booted.warnings.join("\n")}`)
         assert.deepStrictEqual(booted.errors, [], what)
-        const all = yield* told(host)
+        const all = yield* PageCommands.told(host)
         for (const line of ["ours {{ }}", ...heard]) assert.include(all, line, what)
       })
     )

@@ -16,14 +16,14 @@ import { PooledRemoteMachines } from "../src/api/PooledRemoteMachine.ts"
 import { RemoteMachines } from "../src/api/RemoteMachine.ts"
 import type * as Machine from "../src/domain/Machine.ts"
 import * as LiveHostRuns from "../src/hosts/LiveHostRuns.ts"
-import { type JsonObject, KubeClient } from "../src/kube/KubeClient.ts"
+import { type JsonObject, KubeClient, type KubeClientShape } from "../src/kube/KubeClient.ts"
 import * as Provider from "../src/provider/Provider.ts"
 import * as SimulatedApiServer from "../src/simulation/SimulatedApiServer.ts"
 import { noWorkloadClusters, seededSecureRandom } from "../src/simulation/Surroundings.ts"
 import { SshClient, type SshClientShape } from "../src/ssh/SshClient.ts"
 import { BenchError, type Sample, timed } from "./Scenario.ts"
 
-const NAMESPACE = "default"
+export const NAMESPACE = "default"
 const CLUSTER = "bench"
 const POOL = "bench"
 const KEY_SECRET = "bench-key"
@@ -51,7 +51,22 @@ export interface WorldOptions {
   readonly metered?: (work: Effect.Effect<Sample, BenchError>) => Effect.Effect<Sample, BenchError>
 }
 
+/** Machines that were made together. */
+export interface Fleet {
+  /** Makes the RemoteMachines; their owners are there already. */
+  readonly create: Effect.Effect<void, BenchError>
+  readonly delete: Effect.Effect<void, BenchError>
+  /** Deletes them and waits until their hosts are given back; then their owners. */
+  readonly remove: Effect.Effect<void, BenchError>
+}
+
 export interface World {
+  /** `count` machines to come, with names of their own. */
+  readonly fleet: (count: number) => Effect.Effect<Fleet, BenchError>
+  /** Counts machines that enter a phase, from now on; what it returns ends when `count` have, or fails after a while. */
+  readonly expect: (phase: Machine.Phase["_tag"], count: number) => Effect.Effect<void, BenchError>
+  /** The API server, as someone else sees it. */
+  readonly user: KubeClientShape
   /** Milliseconds from the first RemoteMachine's creation until the last is Ready; cleaned up before it returns. */
   readonly round: Effect.Effect<Sample, BenchError>
   /** As many ConfigMaps as machines, written `writes` times each, on the same API server. */
@@ -133,38 +148,40 @@ export const makeWorld = (options: WorldOptions): Effect.Effect<World, BenchErro
       Effect.mapError(failed)
     )
 
-    const bounded = <A>(what: string, effect: Effect.Effect<A, BenchError>): Effect.Effect<A, BenchError> =>
-      Effect.timeoutOrElse(effect, {
+    const expect: World["expect"] = (phase, wanted) => {
+      const arrived = arrivals.expect(phase, wanted)
+      return Effect.timeoutOrElse(arrived, {
         duration: ROUND_LIMIT,
-        orElse: () => Effect.fail(failed({ message: `not all machines are ${what}: ${arrivals.summary()}` }))
+        orElse: () => Effect.fail(failed({ message: `not all machines are ${phase}: ${arrivals.summary()}` }))
       })
-    const each = <A>(work: (index: number) => Effect.Effect<A, { readonly message: string }>) =>
-      Effect.forEach(options.hosts, (_, index) => work(index), { concurrency: WRITES_AT_ONCE }).pipe(
-        Effect.mapError(failed)
-      )
+    }
+    const each = <A>(machines: number, work: (index: number) => Effect.Effect<A, { readonly message: string }>) =>
+      Effect.forEach(
+        Array.from({ length: machines }, (_, index) => index),
+        work,
+        { concurrency: WRITES_AT_ONCE }
+      ).pipe(Effect.mapError(failed))
 
-    const owners = (round: number) =>
-      each((index) =>
-        user.create(Machines, {
-          metadata: {
-            namespace: NAMESPACE,
-            name: named(index, round),
-            labels: { [Names.CLUSTER_NAME_LABEL]: CLUSTER }
+    const owner = (index: number, round: number) =>
+      user.create(Machines, {
+        metadata: {
+          namespace: NAMESPACE,
+          name: named(index, round),
+          labels: { [Names.CLUSTER_NAME_LABEL]: CLUSTER }
+        },
+        spec: {
+          clusterName: CLUSTER,
+          bootstrap: {
+            dataSecretName: "data",
+            configRef: { apiGroup: Names.BOOTSTRAP_GROUP, kind: "K0sWorkerConfig", name: named(index, round) }
           },
-          spec: {
-            clusterName: CLUSTER,
-            bootstrap: {
-              dataSecretName: "data",
-              configRef: { apiGroup: Names.BOOTSTRAP_GROUP, kind: "K0sWorkerConfig", name: named(index, round) }
-            },
-            infrastructureRef: {
-              apiGroup: Names.INFRASTRUCTURE_GROUP,
-              kind: "RemoteMachine",
-              name: named(index, round)
-            }
+          infrastructureRef: {
+            apiGroup: Names.INFRASTRUCTURE_GROUP,
+            kind: "RemoteMachine",
+            name: named(index, round)
           }
-        })
-      )
+        }
+      })
 
     const remoteMachine = (
       index: number,
@@ -196,22 +213,36 @@ export const makeWorld = (options: WorldOptions): Effect.Effect<World, BenchErro
     }
 
     let rounds = 0
-    const round = Effect.gen(function* () {
+    const fleet: World["fleet"] = Effect.fnUntraced(function* (machines) {
       const number = rounds++
-      const machines = yield* owners(number)
+      const owners = yield* each(machines, (index) => owner(index, number))
+      const ref = (index: number) => ({ namespace: NAMESPACE, name: named(index, number) })
+      const remove = each(machines, (index) => user.delete(RemoteMachines, ref(index)))
+      return {
+        create: Effect.asVoid(
+          each(machines, (index) =>
+            user.create(RemoteMachines, remoteMachine(index, number, owners[index]?.metadata.uid ?? ""))
+          )
+        ),
+        delete: Effect.asVoid(remove),
+        remove: Effect.gen(function* () {
+          const deleted = expect("Deleted", machines)
+          yield* remove
+          yield* deleted
+          yield* each(machines, (index) => user.delete(Machines, ref(index)))
+        })
+      }
+    })
+
+    const round = Effect.gen(function* () {
+      const machines = yield* fleet(count)
       server.store.writeLog.clear()
-      const ready = arrivals.expect("Ready", count)
-      const create = each((index) =>
-        user.create(RemoteMachines, remoteMachine(index, number, machines[index]?.metadata.uid ?? ""))
-      )
-      const measured = timed(bounded("Ready", Effect.andThen(create, ready))).pipe(
+      const ready = expect("Ready", count)
+      const measured = timed(Effect.andThen(machines.create, ready)).pipe(
         Effect.map((sample) => ({ ...sample, also: written() }))
       )
       const sample = yield* (options.metered ?? ((work) => work))(measured)
-      const deleted = arrivals.expect("Deleted", count)
-      yield* each((index) => user.delete(RemoteMachines, { namespace: NAMESPACE, name: named(index, number) }))
-      yield* bounded("deleted", deleted)
-      yield* each((index) => user.delete(Machines, { namespace: NAMESPACE, name: named(index, number) }))
+      yield* machines.remove
       return sample
     })
 
@@ -222,13 +253,13 @@ export const makeWorld = (options: WorldOptions): Effect.Effect<World, BenchErro
         yield* user.create(ConfigMaps, { metadata: ref })
         for (let write = 1; write < writes; write++) yield* user.patch(ConfigMaps, ref, { data: { write: `${write}` } })
       })
-      return Effect.flatMap(timed(each(one)), (sample) =>
+      return Effect.flatMap(timed(each(count, one)), (sample) =>
         Effect.as(
-          each((index) => user.delete(ConfigMaps, { namespace: NAMESPACE, name: named(index, number) })),
+          each(count, (index) => user.delete(ConfigMaps, { namespace: NAMESPACE, name: named(index, number) })),
           sample
         )
       )
     }
 
-    return { round, writesOnly }
+    return { round, writesOnly, fleet, expect, user }
   })

@@ -8,8 +8,10 @@ import { toJsonLine, toTable } from "../../bench/Report.ts"
 import { runScenario } from "../../bench/Runner.ts"
 import { BenchError, type Scenario, timed } from "../../bench/Scenario.ts"
 import { distance, median, spread } from "../../bench/Statistics.ts"
+import { blackhole } from "../../bench/scenarios/blackhole.ts"
 import { scenarios } from "../../bench/scenarios/index.ts"
 import { memory } from "../../bench/scenarios/memory.ts"
+import { reclaim } from "../../bench/scenarios/reclaim.ts"
 import { selftest } from "../../bench/scenarios/selftest.ts"
 
 /** Gives the values in turn (the warm-up takes the first) and writes down what it did. */
@@ -172,6 +174,20 @@ describe("the scenarios", () => {
       const result = yield* runScenario(memory, { repetitions: 1, overrides: { machines: 3 } })
       assert.isAbove(result.median, 0)
       assert.isAbove(result.also["writesPerMachine"] ?? 0, 0)
+    })
+  )
+  it.live("`blackhole`: the other machines are Ready, and neither wait nor are forgotten", () =>
+    Effect.gen(function* () {
+      const result = yield* runScenario(blackhole, { repetitions: 1, overrides: { machines: 4 } })
+      assert.isAbove(result.median, 0)
+      assert.isNotNull(result.limit)
+    })
+  )
+  it.live("`reclaim`: every freed host is claimed again, and both rounds end", () =>
+    Effect.gen(function* () {
+      const result = yield* runScenario(reclaim, { repetitions: 1, overrides: { machines: 3 } })
+      assert.isAbove(result.median, 0)
+      assert.isNotNull(result.limit)
     })
   )
   it.live("the self-test runs for real", () =>

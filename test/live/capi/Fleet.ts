@@ -169,16 +169,29 @@ const PATIENCE = 5
 /** Between two looks at how many changes there were. */
 const LOOK = "20 millis"
 
+export interface Killer {
+  /** So many more; without leave it waits, so that a slow machine is not busy with nothing but starting processes. */
+  readonly allow: (kills: number) => void
+}
+
 /** Kills a half of the provider after so many changes as the seed says, again and again, until the scope closes. */
-export const killAtRandom = (lives: Lives, eyes: Eyes, seed: number) =>
-  Effect.gen(function* () {
+export const killAtRandom = Effect.fnUntraced(function* (lives: Lives, eyes: Eyes, seed: number) {
+  let left = 0
+  yield* Effect.gen(function* () {
     for (;;) {
       const at = eyes.changes() + (yield* Random.nextIntBetween(1, PATIENCE))
-      while (eyes.changes() < at) yield* Effect.sleep(LOOK)
+      while (eyes.changes() < at || left === 0) yield* Effect.sleep(LOOK)
+      left--
       const index = yield* Random.nextIntBetween(0, HALVES.length, { halfOpen: true })
       yield* lives.kill(HALVES[index] ?? "infrastructure")
     }
   }).pipe(Random.withSeed(seed), Effect.forkScoped)
+  return {
+    allow: (kills) => {
+      left += kills
+    }
+  } satisfies Killer
+})
 
 /** What each host's witness says happened, by claim: every step of a tenancy once, one tenancy after the other. */
 export const assertWitnesses = Effect.fnUntraced(function* (hosts: ReadonlyArray<TestHosts.TestHost>) {

@@ -23,7 +23,10 @@ import * as Manager from "./Manager.ts"
 const SEED = Number(process.env["SEED"] ?? "1")
 /** Replicas of the pooled workers, each on a host of the pool. */
 const POOLED = 2
+const KILLS = 16
 const LEAST_KILLS = 10
+/** Milliseconds; a tenth of it where the machine has nothing else to do. */
+const TIMEOUT = 1_200_000
 
 const OTHERS = new Set(["AWSMachine", "AWSMachineTemplate", "K0sControlPlane"])
 const isOurs = ({ manifests }: Examples.Example): boolean =>
@@ -113,57 +116,62 @@ const isClean = (host: TestHosts.TestHost) =>
 describe.skipIf(!available || !Manager.available || TestHosts.unavailable !== undefined)(
   "the specification's YAML",
   () => {
-    it.live("runs on CAPI's own core and real hosts, and leaves them clean", () =>
-      Effect.gen(function* () {
-        const all = Result.getOrThrow(Examples.examples()).filter(isOurs)
-        assert.isAtLeast(all.length, 9)
-        const named = all.flatMap(({ manifests }) => hostsOf(manifests))
-        const hosts = yield* TestHosts.light(named.length + POOLED, { join: true, pretend: true })
-        const free = [...hosts]
-        const farm: Farm = {
-          take: () => {
-            const host = free.pop()
-            if (host === undefined) throw new Error("there are fewer hosts than the examples name")
-            return host
-          }
-        }
-        const management = yield* Management.start
-        const { kube } = management
-        const clusters = yield* workloadClusters(all)
-        yield* Management.startStandIns(kube)
-        for (const { namespaces, workload } of clusters)
-          yield* Fleet.playProviderIds(workload, kube, (namespace) => namespaces.has(namespace))
-        const eyes = yield* Fleet.watch(kube)
-        const lives = yield* Management.startProvider(management, "")
-        yield* Fleet.killAtRandom(lives, eyes, SEED)
-
-        yield* Effect.gen(function* () {
-          const applied: Array<{ readonly namespace: string; readonly cluster: string; readonly machines: number }> = []
-          for (const { namespaces, workload } of clusters)
-            for (const example of all.filter(({ name }) => namespaces.has(name))) {
-              const { keys, machines, manifests, namespace } = placed(example, farm)
-              const cluster = clusterOf(manifests)
-              yield* Fleet.prepareNamespace(kube, workload, namespace, cluster, keys)
-              yield* Effect.forEach(manifests, apply, { discard: true })
-              applied.push({ namespace, cluster, machines })
+    it.live(
+      "runs on CAPI's own core and real hosts, and leaves them clean",
+      () =>
+        Effect.gen(function* () {
+          const all = Result.getOrThrow(Examples.examples()).filter(isOurs)
+          assert.isAtLeast(all.length, 9)
+          const named = all.flatMap(({ manifests }) => hostsOf(manifests))
+          const hosts = yield* TestHosts.light(named.length + POOLED, { join: true, pretend: true })
+          const free = [...hosts]
+          const farm: Farm = {
+            take: () => {
+              const host = free.pop()
+              if (host === undefined) throw new Error("there are fewer hosts than the examples name")
+              return host
             }
-          for (const { machines, namespace } of applied) yield* untilRunning(namespace, machines)
-          for (const { cluster, namespace } of applied)
-            yield* CoreWorld.remove(CoreWorld.Clusters, yield* CoreWorld.get(CoreWorld.Clusters, namespace, cluster))
-          for (const { cluster, namespace } of applied)
-            yield* CoreWorld.untilGone(CoreWorld.Clusters, namespace, cluster)
-        }).pipe(Effect.provideService(CoreWorld.World, { kube, workload: Effect.die("each has its own") }))
+          }
+          const management = yield* Management.start
+          const { kube } = management
+          const clusters = yield* workloadClusters(all)
+          yield* Management.startStandIns(kube)
+          for (const { namespaces, workload } of clusters)
+            yield* Fleet.playProviderIds(workload, kube, (namespace) => namespaces.has(namespace))
+          const eyes = yield* Fleet.watch(kube)
+          const lives = yield* Management.startProvider(management, "")
+          const killer = yield* Fleet.killAtRandom(lives, eyes, SEED)
+          killer.allow(KILLS)
 
-        const left = yield* Effect.forEach(hosts, isClean)
-        assert.deepStrictEqual(
-          left.filter((one) => one !== ""),
-          []
-        )
-        for (const { workload } of clusters) assert.deepStrictEqual(yield* Fleet.tokens(workload), [])
-        assert.deepStrictEqual([eyes.doubleClaims(), lives.died(), lives.refusals()], [[], [], []])
-        yield* Fleet.assertWitnesses(hosts)
-        assert.isAtLeast(lives.killed(), LEAST_KILLS)
-      }).pipe(Effect.scoped)
+          yield* Effect.gen(function* () {
+            const applied: Array<{ readonly namespace: string; readonly cluster: string; readonly machines: number }> =
+              []
+            for (const { namespaces, workload } of clusters)
+              for (const example of all.filter(({ name }) => namespaces.has(name))) {
+                const { keys, machines, manifests, namespace } = placed(example, farm)
+                const cluster = clusterOf(manifests)
+                yield* Fleet.prepareNamespace(kube, workload, namespace, cluster, keys)
+                yield* Effect.forEach(manifests, apply, { discard: true })
+                applied.push({ namespace, cluster, machines })
+              }
+            for (const { machines, namespace } of applied) yield* untilRunning(namespace, machines)
+            for (const { cluster, namespace } of applied)
+              yield* CoreWorld.remove(CoreWorld.Clusters, yield* CoreWorld.get(CoreWorld.Clusters, namespace, cluster))
+            for (const { cluster, namespace } of applied)
+              yield* CoreWorld.untilGone(CoreWorld.Clusters, namespace, cluster)
+          }).pipe(Effect.provideService(CoreWorld.World, { kube, workload: Effect.die("each has its own") }))
+
+          const left = yield* Effect.forEach(hosts, isClean)
+          assert.deepStrictEqual(
+            left.filter((one) => one !== ""),
+            []
+          )
+          for (const { workload } of clusters) assert.deepStrictEqual(yield* Fleet.tokens(workload), [])
+          assert.deepStrictEqual([eyes.doubleClaims(), lives.died(), lives.refusals()], [[], [], []])
+          yield* Fleet.assertWitnesses(hosts)
+          assert.isAtLeast(lives.killed(), LEAST_KILLS)
+        }).pipe(Effect.scoped),
+      TIMEOUT
     )
   }
 )

@@ -24,8 +24,12 @@ const NAMESPACE = "fleet"
 const CLUSTER = "one"
 const HOSTS = 5
 const SEED = Number(process.env["SEED"] ?? "1")
+/** Milliseconds; a tenth of it where the machine has nothing else to do. */
+const TIMEOUT = 1_200_000
 /** Of the provider's processes, while all this happens; fewer mean that nobody tried. */
 const LEAST_KILLS = 50
+/** How many there may be in each part; what one leaves is the next one's. */
+const KILLS = { grow: 24, rollOver: 16, remediate: 8, there: 6, back: 4, leave: 8 }
 
 const HealthChecks = rawKind({
   group: "cluster.x-k8s.io",
@@ -58,10 +62,10 @@ const atWork = Effect.fnUntraced(function* (management: Management.Management, w
   yield* Management.startStandIns(kube)
   const eyes = yield* Fleet.watch(kube, NAMESPACE)
   const lives = yield* Management.startProvider(management, NAMESPACE)
-  yield* Fleet.killAtRandom(lives, eyes, seed)
+  const killer = yield* Fleet.killAtRandom(lives, eyes, seed)
   const world = { kube, workload: Effect.succeed({ kube: workload.kube, kubeconfig: workload.server.kubeconfig }) }
   const on = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.provideService(effect, CoreWorld.World, world)
-  return { eyes, lives, on }
+  return { eyes, lives, killer, on }
 })
 
 const grow = Effect.gen(function* () {
@@ -110,67 +114,76 @@ const remediate = Effect.gen(function* () {
 describe.skipIf(!available || !Manager.available || TestHosts.unavailable !== undefined)(
   "a fleet on CAPI's core",
   () => {
-    it.live("scales, rolls over, is remediated, moved there and back, and goes, through crashes of the provider", () =>
-      Effect.gen(function* () {
-        const hosts = yield* TestHosts.light(HOSTS, { join: true })
-        const disks = hosts.map(pristine)
-        const workload = yield* Fleet.startWorkload
-        const home = yield* Management.start
-        yield* Fleet.prepareNamespace(home.kube, workload, NAMESPACE, CLUSTER, {
-          [Fleet.KEY]: hosts[0]?.privateKey ?? ""
-        })
-        for (const [index, host] of hosts.entries()) {
-          yield* Fleet.addPoolHost(home.kube, NAMESPACE, `h${index}`, host)
-        }
-        const here = yield* atWork(home, workload, SEED)
-        yield* Fleet.playProviderIds(workload, home.kube)
-        yield* here.on(grow)
-        yield* here.on(rollOver)
-        yield* here.on(remediate)
-
-        const away = yield* Management.start
-        const stay = yield* Scope.make()
-        const there = yield* Scope.provide(atWork(away, workload, SEED + 1), stay)
-        yield* Scope.provide(Fleet.playProviderIds(workload, away.kube), stay)
-        const machines = yield* here.on(machineNames)
-        const move = (from: Management.Management, to: Management.Management) => {
-          const ends = ["--kubeconfig", from.server.kubeconfigPath, "--to-kubeconfig", to.server.kubeconfigPath]
-          return from.clusterctl.run("move", "--namespace", NAMESPACE, ...ends)
-        }
-        yield* move(home, away)
-        yield* there.on(untilSettled("moved", 3))
-        assert.deepStrictEqual(yield* there.on(machineNames), machines)
-        yield* there.on(patchDeployment({ replicas: 4 }))
-        yield* there.on(untilSettled("scaled up there", 4))
-        const more = yield* there.on(machineNames)
-        yield* move(away, home)
-        const others = [here, there]
-        yield* here.on(untilSettled("moved back", 4))
-        assert.deepStrictEqual(yield* here.on(machineNames), more)
-        yield* Scope.close(stay, Exit.void)
-
-        yield* here.on(
-          Effect.gen(function* () {
-            yield* CoreWorld.remove(CoreWorld.Clusters, yield* CoreWorld.get(CoreWorld.Clusters, NAMESPACE, CLUSTER))
-            yield* CoreWorld.untilGone(CoreWorld.Clusters, NAMESPACE, CLUSTER)
+    it.live(
+      "scales, rolls over, is remediated, moved there and back, and goes, through crashes of the provider",
+      () =>
+        Effect.gen(function* () {
+          const hosts = yield* TestHosts.light(HOSTS, { join: true })
+          const disks = hosts.map(pristine)
+          const workload = yield* Fleet.startWorkload
+          const home = yield* Management.start
+          yield* Fleet.prepareNamespace(home.kube, workload, NAMESPACE, CLUSTER, {
+            [Fleet.KEY]: hosts[0]?.privateKey ?? ""
           })
-        )
-        const left = yield* Effect.forEach(hosts, (host, index) => residue(host, disks[index] ?? new Set()))
-        assert.deepStrictEqual(left.flat(), [], "hosts are not clean")
-        // With its Cluster a Machine goes without its Node; those of Machines before are gone.
-        assert.deepStrictEqual(yield* Fleet.nodeNames(workload), more)
-        assert.deepStrictEqual(yield* Fleet.tokens(workload), [])
-        for (const { eyes, lives } of others) {
-          assert.deepStrictEqual(eyes.doubleClaims(), [])
-          assert.deepStrictEqual(lives.died(), [])
-          assert.deepStrictEqual(lives.refusals(), [])
-        }
-        const tenancies = yield* Fleet.assertWitnesses(hosts)
-        const killed = others.reduce((sum, { lives }) => sum + lives.killed(), 0)
-        yield* Effect.logInfo(`${tenancies} tenancies on ${HOSTS} hosts, the provider killed ${killed} times`)
-        assert.isAtLeast(killed, LEAST_KILLS)
-        assert.isTrue(home.manager.isRunning() && away.manager.isRunning())
-      }).pipe(Effect.scoped)
+          for (const [index, host] of hosts.entries()) {
+            yield* Fleet.addPoolHost(home.kube, NAMESPACE, `h${index}`, host)
+          }
+          const here = yield* atWork(home, workload, SEED)
+          yield* Fleet.playProviderIds(workload, home.kube)
+          here.killer.allow(KILLS.grow)
+          yield* here.on(grow)
+          here.killer.allow(KILLS.rollOver)
+          yield* here.on(rollOver)
+          here.killer.allow(KILLS.remediate)
+          yield* here.on(remediate)
+
+          const away = yield* Management.start
+          const stay = yield* Scope.make()
+          const there = yield* Scope.provide(atWork(away, workload, SEED + 1), stay)
+          yield* Scope.provide(Fleet.playProviderIds(workload, away.kube), stay)
+          const machines = yield* here.on(machineNames)
+          const move = (from: Management.Management, to: Management.Management) => {
+            const ends = ["--kubeconfig", from.server.kubeconfigPath, "--to-kubeconfig", to.server.kubeconfigPath]
+            return from.clusterctl.run("move", "--namespace", NAMESPACE, ...ends)
+          }
+          there.killer.allow(KILLS.there)
+          yield* move(home, away)
+          yield* there.on(untilSettled("moved", 3))
+          assert.deepStrictEqual(yield* there.on(machineNames), machines)
+          yield* there.on(patchDeployment({ replicas: 4 }))
+          yield* there.on(untilSettled("scaled up there", 4))
+          const more = yield* there.on(machineNames)
+          here.killer.allow(KILLS.back)
+          yield* move(away, home)
+          const others = [here, there]
+          yield* here.on(untilSettled("moved back", 4))
+          assert.deepStrictEqual(yield* here.on(machineNames), more)
+          yield* Scope.close(stay, Exit.void)
+          here.killer.allow(KILLS.leave)
+
+          yield* here.on(
+            Effect.gen(function* () {
+              yield* CoreWorld.remove(CoreWorld.Clusters, yield* CoreWorld.get(CoreWorld.Clusters, NAMESPACE, CLUSTER))
+              yield* CoreWorld.untilGone(CoreWorld.Clusters, NAMESPACE, CLUSTER)
+            })
+          )
+          const left = yield* Effect.forEach(hosts, (host, index) => residue(host, disks[index] ?? new Set()))
+          assert.deepStrictEqual(left.flat(), [], "hosts are not clean")
+          // With its Cluster a Machine goes without its Node; those of Machines before are gone.
+          assert.deepStrictEqual(yield* Fleet.nodeNames(workload), more)
+          assert.deepStrictEqual(yield* Fleet.tokens(workload), [])
+          for (const { eyes, lives } of others) {
+            assert.deepStrictEqual(eyes.doubleClaims(), [])
+            assert.deepStrictEqual(lives.died(), [])
+            assert.deepStrictEqual(lives.refusals(), [])
+          }
+          const tenancies = yield* Fleet.assertWitnesses(hosts)
+          const killed = others.reduce((sum, { lives }) => sum + lives.killed(), 0)
+          yield* Effect.logInfo(`${tenancies} tenancies on ${HOSTS} hosts, the provider killed ${killed} times`)
+          assert.isAtLeast(killed, LEAST_KILLS)
+          assert.isTrue(home.manager.isRunning() && away.manager.isRunning())
+        }).pipe(Effect.scoped),
+      TIMEOUT
     )
   }
 )

@@ -59,7 +59,8 @@ describe("docs/annotations.md", () => {
     const unknown = [...sources.filter(({ path }) => !path.startsWith("src/simulation/")), ...pages].flatMap(
       ({ path, text }) =>
         [...text.matchAll(/machinist\.dev\/([a-z][a-z-]*)/g)]
-          .map(([name]) => name)
+          // `kubectl annotate … NAME-` takes one away.
+          .map(([name]) => name.replace(/-$/, ""))
           // What a token's id is hashed from.
           .filter((name) => !known.has(name) && name !== "machinist.dev/token")
           .map((name) => `${path}: ${name}`)

@@ -1,7 +1,6 @@
 #!/bin/sh
 # Installs what the live suites start besides Node: sshd, sudo, systemd, etcd, cloud-init, Ignition and their tools. Debian
-# or Ubuntu, as root;
-# does nothing when everything is there. Starts no service.
+# or Ubuntu, as root; does nothing when everything is there. Starts no service.
 set -eu
 
 PACKAGES="openssh-server openssh-client sudo iproute2 util-linux procps systemd dbus libpam-systemd busybox-static faketime curl openssl ca-certificates etcd-server cloud-init ignition"

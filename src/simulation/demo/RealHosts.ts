@@ -25,13 +25,15 @@ const LOOK_CONCURRENCY = 16
 /** For one host to be looked at, in seconds. */
 const LOOK_SECONDS = 60
 
-/** Prints what a tenant left, one thing a line. Asks files and processes, not the provider's records. */
+/** Prints what a tenant left, one thing a line: by files and processes, whatever the provider thinks of it. */
 const LEFTOVERS = `
 for path in /var/lib/k0s /run/k0s /etc/k0s.token /etc/k0s.yaml /run/cluster-api/bootstrap-success.complete \\
   /etc/systemd/system/k0sworker.service /etc/systemd/system/k0scontroller.service /etc/init.d/k0sworker \\
   /etc/init.d/k0scontroller /var/lib/machinist/runs/* /var/lib/machinist/incoming.*; do
   [ ! -e "$path" ] || echo "$path"
 done
+record=/var/lib/machinist/tenancy
+[ ! -e "$record" ] || grep -q '^state free\\( \\|$\\)' "$record" || echo "a tenant ($(sed -n 's/^state \\([a-z]*\\).*/\\1/p' "$record"))"
 for comm in /proc/[0-9]*/comm; do
   read -r name 2>/dev/null <"$comm" || continue
   [ "$name" != k0s ] || echo "process \${comm%/comm} (k0s)"

@@ -92,7 +92,8 @@ export const makeObserver = (): Observer => {
       if (seen === undefined) return
       const record = readText(seen.namespace.path(TENANCY))
       const claim = field(record, "claim")
-      const state = field(record, "state")
+      // Beside it, in a record of one size, is what boot it is of.
+      const [state = ""] = field(record, "state").split(" ")
       const isChanged = claim !== "" && (claim !== seen.claim || state !== seen.state)
       const wasHeld = seen.claim === claim && seen.state !== FREE && seen.state !== ""
       if (isChanged) {

@@ -214,7 +214,7 @@ export const residue = (host: TestHosts.TestHost, before: ReadonlySet<string>) =
       host,
       [
         "find /tmp /run/cluster-api /run/k0s ! -type d 2>/dev/null",
-        "grep -Ls '^state free$' /var/lib/machinist/tenancy",
+        "grep -Ls '^state free\\( \\|$\\)' /var/lib/machinist/tenancy",
         "grep -lsE 'MACHINIST_(CLAIM|DRIVER|STEP)=' /proc/[0-9]*/environ",
         "cat /proc/[0-9]*/comm | grep -x k0s",
         "true"

@@ -5,7 +5,7 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import { Secrets, secretData } from "../src/api/Core.ts"
+import { Events, Secrets, secretData } from "../src/api/Core.ts"
 import * as Names from "../src/api/Names.ts"
 import { PooledRemoteMachines } from "../src/api/PooledRemoteMachine.ts"
 import { RemoteMachines } from "../src/api/RemoteMachine.ts"
@@ -129,6 +129,34 @@ describe("the key seen first", () => {
       assert.include(quarantined.metadata.annotations?.[Names.CLAIM_ANNOTATION], "quarantined")
       assert.strictEqual(quarantined.metadata.annotations?.[HOST_KEY_ANNOTATION], pinOn(second))
     })
+  )
+
+  it.effect(
+    "of a quarantined host that has no pin is pinned before it is cleaned again; another one is not cleaned",
+    () =>
+      Effect.gen(function* () {
+        const { world, host } = yield* begin()
+        host.script("stop k0s", { exitCode: 1, creates: ["/var/lib/k0s/leftover"] })
+        yield* world.startProvider()
+        yield* pass(10)
+        yield* remove(world)
+        yield* pass(1800)
+        const annotated = (value: string | null) =>
+          world.kube.patch(PooledRemoteMachines, ref("h1"), {
+            metadata: { annotations: { [HOST_KEY_ANNOTATION]: value } }
+          })
+        yield* annotated(nobody)
+        const touched = () => world.witness.entries().filter(({ _tag }) => _tag === "StepBegan").length
+        const before = touched()
+        yield* pass(3600)
+        assert.strictEqual(touched(), before, "nothing is cleaned behind another key")
+        const events = (yield* world.kube.list(Events)).items.filter(({ reason }) => reason === "HostKeyChanged")
+        assert.match(events[0]?.message ?? "", /annotate pooledremotemachine h1/)
+        yield* annotated(null)
+        yield* pass(7200)
+        assert.isAbove(touched(), before)
+        assert.strictEqual(yield* pinOfHost(world), pinOn(host))
+      })
   )
 
   it.effect("in the middle of a run: the machine waits for a person, then re-attaches; no step runs twice", () =>

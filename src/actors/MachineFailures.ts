@@ -3,6 +3,7 @@
  * object, the cause and the remedy (DESIGN, "Typed errors"). Pure.
  */
 import * as Names from "../api/Names.ts"
+import { PooledRemoteMachines } from "../api/PooledRemoteMachine.ts"
 import { HOST_DEFAULTS, type RemoteMachine } from "../api/RemoteMachine.ts"
 import type { Failure } from "../domain/Machine.ts"
 import type { HostError } from "../hosts/HostError.ts"
@@ -44,7 +45,9 @@ const remedy = (error: HostError, machine: RemoteMachine): string => {
     case "HostKeyChanged": {
       const { name, namespace = "" } = machine.metadata
       const pin = error.jumpHost === undefined ? Names.HOST_KEY_ANNOTATION : Names.JUMP_HOST_KEYS_ANNOTATION
-      return ` A pin is forgotten by: kubectl annotate remotemachine ${name} -n ${namespace} ${pin}- (a key that was given stands in "${Names.SECRET_KNOWN_HOSTS_KEY}" of Secret ${secretOf(error, machine)}${error.jumpHost === undefined ? "" : ", or in hostKey of spec.jumpHosts"}).`
+      // Pool hosts that nobody uses are looked at in the shape of a machine.
+      const kind = machine.kind === PooledRemoteMachines.kind ? "pooledremotemachine" : "remotemachine"
+      return ` A pin is forgotten by: kubectl annotate ${kind} ${name} -n ${namespace} ${pin}- (a key that was given stands in "${Names.SECRET_KNOWN_HOSTS_KEY}" of Secret ${secretOf(error, machine)}${error.jumpHost === undefined ? "" : ", or in hostKey of spec.jumpHosts"}).`
     }
     default:
       return ""

@@ -5,7 +5,7 @@
 import * as Result from "effect/Result"
 import type { KubeObject } from "../api/Kind.ts"
 import * as Names from "../api/Names.ts"
-import type { PooledRemoteMachine } from "../api/PooledRemoteMachine.ts"
+import { type PooledRemoteMachine, PooledRemoteMachines } from "../api/PooledRemoteMachine.ts"
 import { HOST_DEFAULTS, type RemoteMachine } from "../api/RemoteMachine.ts"
 import { type Claim, decodeClaim, decodeRun, type RunRecord } from "../domain/Claim.ts"
 import { type LabelSelector, parseLabelSelector } from "../domain/LabelSelector.ts"
@@ -44,7 +44,11 @@ export const runOf = (object: KubeObject): RunRecord | undefined => {
 }
 
 /** As the machine that had it, or would have it: where to connect, as whom, and how to clean is decided in one place. */
-export const asMachine = ({ metadata, spec }: PooledRemoteMachine): RemoteMachine => ({ metadata, spec: spec.machine })
+export const asMachine = ({ metadata, spec }: PooledRemoteMachine): RemoteMachine => ({
+  kind: PooledRemoteMachines.kind,
+  metadata,
+  spec: spec.machine
+})
 
 /** `address:port` of a machine that has one. */
 export const endpointOf = (machine: RemoteMachine): string | undefined =>

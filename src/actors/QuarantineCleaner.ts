@@ -12,11 +12,12 @@ import * as Names from "../api/Names.ts"
 import { type PooledRemoteMachine, PooledRemoteMachines } from "../api/PooledRemoteMachine.ts"
 import { backoffMillis, QUARANTINE_BACKOFF } from "../domain/Backoff.ts"
 import { type Claim, encodeClaim, type RunRecord } from "../domain/Claim.ts"
-import { CLEAN_BUDGET, type Failure } from "../domain/Machine.ts"
+import { CLEAN_BUDGET, type Failure, type Pins } from "../domain/Machine.ts"
 import * as notices from "../domain/MachineNotices.ts"
-import { HostRuns } from "../hosts/HostRuns.ts"
+import { type HostAccess, HostRuns } from "../hosts/HostRuns.ts"
 import { KubeClient } from "../kube/KubeClient.ts"
 import { EventRecorder } from "./EventRecorder.ts"
+import { isUnpinned, pinPatch, pinsOf } from "./HostPins.ts"
 import * as HostPlan from "./HostPlan.ts"
 import { hostFailure } from "./MachineFailures.ts"
 import { annotation, asMachine, claimOf, keyOf } from "./Objects.ts"
@@ -51,26 +52,46 @@ export const quarantinedOf = (host: PooledRemoteMachine): Quarantined | undefine
 
 const refOf = ({ metadata }: PooledRemoteMachine) => ({ namespace: metadata.namespace ?? "", name: metadata.name })
 
-/** The next fence, durable before the host hears of it: a try that was cut off is followed by a greater one. */
-const takeFence = Effect.fnUntraced(function* ({ host, claim, run }: Quarantined) {
+/**
+ * The next fence, durable before the host hears of it: a try that was cut off is followed by a greater one. A host key
+ * that nobody has pinned yet is, in the same write.
+ */
+const takeFence = Effect.fnUntraced(function* ({ host, claim, run }: Quarantined, pins: Pins | undefined) {
   const kube = yield* KubeClient
   const next = { ...run, fence: run.fence + 1 }
-  yield* kube.patch(
+  const annotations = {
+    ...pinPatch(host, pins),
+    [Names.CLAIM_ANNOTATION]: encodeClaim({ ...claim, run: next })
+  }
+  const written = yield* kube.patch(
     PooledRemoteMachines,
     refOf(host),
-    { metadata: { annotations: { [Names.CLAIM_ANNOTATION]: encodeClaim({ ...claim, run: next }) } } },
+    { metadata: { annotations } },
     { uid: host.metadata.uid, resourceVersion: host.metadata.resourceVersion }
   )
-  return next
+  return { run: next, written }
+})
+
+/** Nothing is cleaned behind a key that nobody vouches for: a host without a pin is looked at first. */
+const seenFirst = Effect.fnUntraced(function* ({ host, claim, run }: Quarantined, access: HostAccess) {
+  if (!isUnpinned(access.target)) return undefined
+  const hosts = yield* HostRuns
+  const who = { claim: claim.id, machine: claim.machine, cluster: "unknown", fence: run.fence }
+  const report = yield* Effect.mapError(hosts.inspect(access, who), (error) =>
+    hostFailure(error, asMachine(host), HostPlan.redaction(undefined, access))
+  )
+  return pinsOf(host, access.target, report)
 })
 
 const clean = Effect.fnUntraced(function* (one: Quarantined) {
   const { host, claim } = one
   const kube = yield* KubeClient
   const hosts = yield* HostRuns
-  const machine = asMachine(host)
-  const access = yield* HostPlan.access(kube, machine)
-  const run = yield* takeFence(one)
+  const before = yield* HostPlan.access(kube, asMachine(host))
+  const pins = yield* seenFirst(one, before)
+  const { run, written } = yield* takeFence(one, pins)
+  const machine = asMachine(written)
+  const access = pins === undefined ? before : yield* HostPlan.access(kube, machine)
   const who = { claim: claim.id, machine: claim.machine, cluster: "unknown", fence: run.fence }
   // Greater than any try before it, and every time another one: the host cleans again only for that.
   const request = HostPlan.cleanRequest(machine, who, run, CLEAN_BUDGET + run.fence, false)

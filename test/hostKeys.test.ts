@@ -5,10 +5,12 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import { pinPatch } from "../src/actors/HostPins.ts"
+import { recording } from "../src/actors/MachineRecording.ts"
 import { Events, Secrets, secretData } from "../src/api/Core.ts"
 import * as Names from "../src/api/Names.ts"
 import { PooledRemoteMachines } from "../src/api/PooledRemoteMachine.ts"
-import { RemoteMachines } from "../src/api/RemoteMachine.ts"
+import { type RemoteMachine, RemoteMachines } from "../src/api/RemoteMachine.ts"
 import { root, SIMULATED_KEY } from "../src/simulation/hosts/Accounts.ts"
 import type { SimulatedHost } from "../src/simulation/hosts/SimulatedHost.ts"
 import { stepsRunTwice } from "../src/simulation/Witness.ts"
@@ -213,6 +215,50 @@ describe("the key seen first", () => {
       const pins = versions.map(({ object }) => object?.metadata.annotations?.[HOST_KEY_ANNOTATION])
       assert.include(pins, pinOn(host))
       assert.strictEqual((yield* world.kube.list(RemoteMachines)).items.length, 0)
+    })
+  )
+})
+
+describe("a pin that a person takes away, or writes", () => {
+  const machine = (annotations: Readonly<Record<string, string>>): RemoteMachine => ({
+    metadata: { name: "m1", namespace: "default", annotations },
+    spec: { address: "10.0.0.1" }
+  })
+  const pinnedMachine = machine({ [HOST_KEY_ANNOTATION]: nobody })
+
+  it("while we write is a conflict that ends what was decided on", () => {
+    assert.isTrue(recording.sameFacts(pinnedMachine, pinnedMachine))
+    assert.isFalse(recording.sameFacts(pinnedMachine, machine({})))
+    assert.isFalse(recording.sameFacts(pinnedMachine, machine({ [HOST_KEY_ANNOTATION]: "SHA256:other" })))
+  })
+
+  it("is never written over by what was seen first", () => {
+    const pins = { hostKey: "ssh-ed25519 SHA256:seen" }
+    assert.deepStrictEqual(pinPatch(pinnedMachine, pins), {})
+    assert.deepStrictEqual(pinPatch(machine({ [HOST_KEY_ANNOTATION]: "" }), pins), {
+      [HOST_KEY_ANNOTATION]: pins.hostKey
+    })
+  })
+})
+
+describe("a key Secret", () => {
+  it.effect("that is mended lets a cleaning go on at once, however long it would have waited", () =>
+    Effect.gen(function* () {
+      const { world, host } = yield* begin()
+      yield* world.startProvider()
+      yield* pass(10)
+      const give = (value: string) => world.kube.patch(Secrets, ref("key"), { data: secretData({ value }) })
+      yield* give("simulated:stranger")
+      yield* remove(world)
+      // Longer than the first pauses: by now a try comes once in about a minute.
+      yield* pass(200)
+      yield* isRefused(world, "AuthenticationFailed", ["default/key"])
+      const connects = host.connectsSeen()
+      yield* pass(5)
+      assert.strictEqual(host.connectsSeen(), connects)
+      yield* give(SIMULATED_KEY)
+      yield* pass(2)
+      assert.strictEqual(host.tenancy()?.state, "free")
     })
   )
 })

@@ -54,9 +54,12 @@ describe("places", () => {
   it.effect("chains through the same jump hosts in another order don't wait for each other", () =>
     Effect.gen(function* () {
       const limits = makeLimits(10, 1)
+      const [x, y] = [yield* opened(limits.enter("1", ["x:22"])), yield* opened(limits.enter("2", ["y:22"]))]
       const first = yield* opened(limits.enter("a", ["x:22", "y:22"]))
-      yield* Fiber.join(first.fiber)
       const second = yield* opened(limits.enter("b", ["y:22", "x:22"]))
+      yield* x.close
+      yield* y.close
+      yield* Fiber.join(first.fiber)
       yield* first.close
       yield* Fiber.join(second.fiber)
     })

@@ -12,6 +12,7 @@ import * as Random from "effect/Random"
 import { Events } from "../api/Core.ts"
 import { apiVersionOf, type Kind, type KubeObject } from "../api/Kind.ts"
 import type { Notice } from "../domain/Notice.ts"
+import { shortened } from "../domain/Shorten.ts"
 import { KubeClient } from "../kube/KubeClient.ts"
 
 /** Events waiting to be written; the oldest are dropped first. */
@@ -72,7 +73,7 @@ const make = Effect.gen(function* () {
       },
       type: notice.type,
       reason: notice.reason,
-      message: notice.message.slice(0, MAX_EVENT_MESSAGE),
+      message: shortened(notice.message, MAX_EVENT_MESSAGE),
       source: { component: EVENT_SOURCE },
       firstTimestamp: time,
       lastTimestamp: time,

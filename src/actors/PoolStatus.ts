@@ -53,7 +53,7 @@ export const shown = (state: Pool.State, view: Pool.HostView, verdict: Verdict |
   if (view.claim?.quarantined !== undefined)
     return {
       phase: "Quarantined",
-      message: `${view.claim.quarantined} Clean the host by hand, then annotate it with ${Names.RELEASE_ANNOTATION}.`
+      message: `${view.claim.quarantined} It is cleaned again from time to time; or clean it by hand, then annotate it with ${Names.RELEASE_ANNOTATION}.`
     }
   if (view.claim !== undefined)
     return Pool.isOrphan(state, view)

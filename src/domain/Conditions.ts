@@ -2,6 +2,7 @@
  * Owns `metav1.Condition` values: setting one in a list, comparing lists, finding one. Which conditions exist and when
  * they are true is decided by Machine.ts, Bootstrap.ts and the status writers, not here. Pure; `now` is RFC 3339.
  */
+import { shortened } from "./Shorten.ts"
 
 export type ConditionStatus = "True" | "False" | "Unknown"
 
@@ -26,16 +27,8 @@ export interface ConditionInput {
   readonly observedGeneration?: number
 }
 
-/** UTF-16 code units. The API server takes 32768; ours stay readable in `kubectl describe` and small in etcd. */
-export const MAX_CONDITION_MESSAGE_LENGTH = 1024
-
-const cutMessage = (message: string): string => {
-  if (message.length <= MAX_CONDITION_MESSAGE_LENGTH) return message
-  const head = message.slice(0, MAX_CONDITION_MESSAGE_LENGTH - 1)
-  // Half a surrogate pair is not valid UTF-8: the API server would refuse the whole status.
-  const last = head.charCodeAt(head.length - 1)
-  return `${last >= 0xd800 && last <= 0xdbff ? head.slice(0, -1) : head}…`
-}
+/** UTF-16 code units. The API server takes 32768; ours hold a step's last 2 KiB, and stay small in etcd. */
+export const MAX_CONDITION_MESSAGE_LENGTH = 4096
 
 /** `Ready` first, for it is the one people look for; the rest by type. Independent of the locale. */
 const byType = (a: Condition, b: Condition): number => {
@@ -50,7 +43,7 @@ const normalise = (condition: Condition): Condition => ({
   type: condition.type,
   status: condition.status,
   reason: condition.reason,
-  message: cutMessage(condition.message),
+  message: shortened(condition.message, MAX_CONDITION_MESSAGE_LENGTH),
   lastTransitionTime: condition.lastTransitionTime,
   ...(typeof condition.observedGeneration === "number" ? { observedGeneration: condition.observedGeneration } : {})
 })
@@ -75,7 +68,7 @@ export const setCondition = (
     type: input.type,
     status: input.status,
     reason: input.reason,
-    message: cutMessage(input.message ?? ""),
+    message: shortened(input.message ?? "", MAX_CONDITION_MESSAGE_LENGTH),
     lastTransitionTime: before !== undefined && before.status === input.status ? before.lastTransitionTime : now,
     ...(input.observedGeneration === undefined ? {} : { observedGeneration: input.observedGeneration })
   }

@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Schema from "effect/Schema"
 import * as Conditions from "../../src/domain/Conditions.ts"
 import { rfc3339 } from "../../src/domain/Rfc3339.ts"
+import { shortened } from "../../src/domain/Shorten.ts"
 
 const T1 = "2026-11-21T07:00:00Z"
 const T2 = "2026-11-21T08:00:00Z"
@@ -33,11 +34,18 @@ describe("Conditions", () => {
     }
   })
 
-  it("cuts messages at 1024 without leaving half a character", () => {
-    const message = `${"x".repeat(1022)}😀😀`
+  it("cuts long messages in the middle, without leaving half a character: the last words are kept", () => {
+    const said = `Step 2 of 3 (a) failed. Its last output: ${"y".repeat(2048)} E: no such package`
+    assert.strictEqual(Conditions.setCondition([], ready("True", said), T1)[0]?.message, said)
+    for (let before = 0; before < 4; before++) {
+      const text = shortened(`${"x".repeat(before)}${"😀".repeat(700)} the end`, 1024)
+      assert.isAtMost(text.length, 1024)
+      assert.isTrue(text.isWellFormed() && text.includes(" … ") && text.endsWith("😀 the end"))
+    }
+    const message = "😀".repeat(5000)
     const [condition] = Conditions.setCondition([], ready("True", message), T1)
     assert.isAtMost(condition?.message.length ?? 9999, Conditions.MAX_CONDITION_MESSAGE_LENGTH)
-    assert.isTrue(condition?.message.endsWith("…"))
+    assert.include(condition?.message, " … ")
     assert.isTrue(condition?.message.isWellFormed())
   })
 

@@ -20,13 +20,13 @@ forget_request() {
 }
 
 # The record is what counts: an attempt that finds it sets the tenancy's state itself. Who follows is told when both are
-# there.
+# there, and what carried secrets is not.
 end_run() {
   record_silently "$2" || die "can not write the journal in $DIR"
   settle "$1"
-  tell_followers
   stop_watchdog
   forget_request
+  tell_followers
   exit 0
 }
 

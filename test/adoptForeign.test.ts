@@ -19,7 +19,7 @@ describe("a host of another management cluster", () => {
       yield* createMachine(first.kube, { name: "theirs", spec })
       yield* first.startProvider("first")
       yield* pass(20)
-      const second = yield* World.makeWorld(first.hosts)
+      const second = yield* World.makeWorld({ hosts: first.hosts })
       yield* createMachine(second.kube, { name: "ours", spec })
       yield* second.startProvider("second")
       yield* pass(20)

@@ -149,7 +149,7 @@ describe("a host that nobody uses", () => {
       yield* other.startProvider()
       yield* createMachine(other.kube, { name: "theirs", pool: "default" })
       yield* pass(20)
-      const world = yield* Worlds.makeWorld(other.hosts)
+      const world = yield* Worlds.makeWorld({ hosts: other.hosts })
       yield* createHost(world.kube, { name: "h1", address: "10.0.0.1" })
       yield* start(world)
       yield* pass(70)

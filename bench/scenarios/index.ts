@@ -8,6 +8,7 @@ import { memory } from "./memory.ts"
 import { reclaim } from "./reclaim.ts"
 import { selftest } from "./selftest.ts"
 import { sessions } from "./sessions.ts"
+import { simulation } from "./simulation.ts"
 import { sshd, sshdLong } from "./sshd.ts"
 
 export const scenarios: ReadonlyArray<Scenario> = [
@@ -15,6 +16,7 @@ export const scenarios: ReadonlyArray<Scenario> = [
   memory,
   blackhole,
   reclaim,
+  simulation,
   rendering,
   bootstrap,
   sshd,

@@ -156,13 +156,17 @@ const finalizerLast: Checker = ({ versions, witness }) => {
   return versions.flatMap(({ kind, key, type, object, at }) => {
     if (kind === "PooledRemoteMachine") {
       const claim = claimIn(object)
-      if (claim?.quarantined !== undefined) quarantined.add(claim.id)
+      // Whoever takes the host's object away is told by the host's own record what is the matter with it.
+      const withdrawn = object.metadata.deletionTimestamp !== undefined
+      if (claim !== undefined && (claim.quarantined !== undefined || withdrawn)) quarantined.add(claim.id)
       return []
     }
     if (kind !== "RemoteMachine") return []
     const before = last.get(key)
     if (type === "Deleted") last.delete(key)
     else last.set(key, object)
+    // What is moved away is remembered elsewhere.
+    if (annotationOf(object, Names.DELETE_FOR_MOVE_ANNOTATION) !== undefined) return []
     if (before === undefined || !holdsFinalizer(before) || (type !== "Deleted" && holdsFinalizer(object))) return []
     const claim = claimIn(before)
     if (claim === undefined || quarantined.has(claim.id)) return []

@@ -1,15 +1,15 @@
 /**
  * Owns what goes wrong between a client and the API server: drawn faults a call (Effect's Random, so a seed replays
- * them), broken and delayed watches, and the cut that a simulated crash begins with. Wraps any KubeClient. Only faults
- * a real server and network can show are drawn: a watch event is never lost, except by the watch breaking or expiring.
- * Does not own the server, nor faults of hosts (hosts/SshFaults.ts).
+ * them), broken, delayed, stuck and stuttering watches, stale lists, and the cut that a simulated crash begins with. Wraps
+ * any KubeClient. Only faults a real server and network can show are drawn: a watch event is lost only by a watch that gets
+ * stuck, breaks or expires, and every stuck one breaks in the end. Does not own the server, nor faults of hosts (hosts/SshFaults.ts).
  */
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
 import { PreventSchedulerYield } from "effect/Scheduler"
 import * as Stream from "effect/Stream"
 import type { Kind, KubeObject } from "../api/Kind.ts"
-import type { KubeClientShape, ObjectRef } from "../kube/KubeClient.ts"
+import type { KubeClientShape, ListOptions, ObjectList, ObjectRef } from "../kube/KubeClient.ts"
 import type { KubeError, KubeErrorReason } from "../kube/KubeError.ts"
 import { fail, type Subject, subjectOf } from "../kube/Status.ts"
 
@@ -35,6 +35,12 @@ export interface KubeFaultPlan {
   readonly watchBreak: number
   /** watch, each event: comes this much later; the order stays. */
   readonly watchDelay: MillisRange
+  /** watch, each event: it comes twice, as after a reconnect. */
+  readonly watchRepeat: number
+  /** watch, each event: it and all that follow are lost, until the connection is found dead and breaks with 410. */
+  readonly watchStuck: number
+  /** list: what the same list said the last time, with its old resourceVersion, as a cache behind a load balancer may. */
+  readonly staleList: number
 }
 
 export const noKubeFaults: KubeFaultPlan = {
@@ -46,13 +52,19 @@ export const noKubeFaults: KubeFaultPlan = {
   lostResponse: 0,
   watchGone: 0,
   watchBreak: 0,
-  watchDelay: [0, 0]
+  watchDelay: [0, 0],
+  watchRepeat: 0,
+  watchStuck: 0,
+  staleList: 0
 }
 
 /** Most of each chance in a drawn plan: a run with all of them at once still makes progress. */
 const MOST_FAILED_CALLS = 0.1
 const MOST_LOST_RESPONSES = 0.1
 const MOST_WATCH_FAULTS = 0.05
+const MOST_STALE_LISTS = 0.2
+/** Virtual milliseconds until a stuck watch is found dead: as the client's own read timeout would. */
+const STUCK_MILLIS = 30_000
 /** Most of each delay in a drawn plan, in virtual milliseconds. */
 const MOST_DELAY_MILLIS = 500
 const MOST_WATCH_DELAY_MILLIS = 3_000
@@ -71,7 +83,10 @@ export const drawKubeFaults: Effect.Effect<KubeFaultPlan> = Effect.gen(function*
     lostResponse: yield* upTo(MOST_LOST_RESPONSES),
     watchGone: yield* upTo(MOST_WATCH_FAULTS),
     watchBreak: yield* upTo(MOST_WATCH_FAULTS),
-    watchDelay: yield* within(MOST_WATCH_DELAY_MILLIS)
+    watchDelay: yield* within(MOST_WATCH_DELAY_MILLIS),
+    watchRepeat: yield* upTo(MOST_WATCH_FAULTS),
+    watchStuck: yield* upTo(MOST_WATCH_FAULTS),
+    staleList: yield* upTo(MOST_STALE_LISTS)
   }
 })
 
@@ -80,7 +95,16 @@ export interface CutSwitch {
   readonly isCut: () => boolean
 }
 
-export type KubeFault = "unavailable" | "tooManyRequests" | "conflict" | "lostResponse" | "watchGone" | "watchBreak"
+export type KubeFault =
+  | "unavailable"
+  | "tooManyRequests"
+  | "conflict"
+  | "lostResponse"
+  | "watchGone"
+  | "watchBreak"
+  | "watchRepeat"
+  | "watchStuck"
+  | "staleList"
 
 const happens = (chance: number): Effect.Effect<boolean> =>
   chance === 0 ? Effect.succeed(false) : Effect.map(Random.next, (value) => value < chance)
@@ -179,21 +203,71 @@ export const faultyKubeClient = (
       if (yield* happens(plan().watchGone)) {
         return yield* inject(subject, "watchGone", "Gone", "too old resource version (injected)")
       }
-      return Stream.mapEffect(events, (event) =>
-        Effect.gen(function* () {
-          const now = plan()
-          yield* pass(now.watchDelay)
-          if (yield* happens(now.watchBreak)) {
-            return yield* inject(subject, "watchBreak", "Unavailable", "connection reset (injected)")
-          }
-          return event
-        })
+      return Stream.flatMap(events, (event) =>
+        Stream.unwrap(
+          Effect.gen(function* () {
+            const now = plan()
+            yield* pass(now.watchDelay)
+            if (yield* happens(now.watchBreak)) {
+              return yield* inject(subject, "watchBreak", "Unavailable", "connection reset (injected)")
+            }
+            if (yield* happens(now.watchStuck)) {
+              yield* Effect.sleep(STUCK_MILLIS)
+              return yield* inject(subject, "watchStuck", "Gone", "too old resource version (injected)")
+            }
+            if (!(yield* happens(now.watchRepeat))) return Stream.succeed(event)
+            onFault("watchRepeat", subject)
+            return Stream.make(event, event)
+          })
+        )
       )
     })
     return Stream.unwrap(opened)
   }
 
-  return wrap(inner, around, aroundWatch)
+  return staleLists(
+    wrap(inner, around, aroundWatch),
+    () => plan().staleList,
+    (subject) => onFault("staleList", subject)
+  )
+}
+
+/** What each list said the last time, by kind and options. */
+class LastLists {
+  readonly #byKind = new WeakMap<object, Map<string, unknown>>()
+
+  of<A extends KubeObject>(kind: Kind<A>): Map<string, ObjectList<A>> {
+    const known = this.#byKind.get(kind)
+    // Only `of` writes, under the kind whose objects the lists have.
+    if (known !== undefined) return known as Map<string, ObjectList<A>>
+    const fresh = new Map<string, ObjectList<A>>()
+    this.#byKind.set(kind, fresh)
+    return fresh
+  }
+}
+
+/** An old list has its old resourceVersion: the client watches from there, and catches up. */
+const staleLists = (
+  inner: KubeClientShape,
+  chance: () => number,
+  onStale: (subject: Subject) => void
+): KubeClientShape => {
+  const last = new LastLists()
+  return {
+    ...inner,
+    list: Effect.fnUntraced(function* <A extends KubeObject>(kind: Kind<A>, options: ListOptions = {}) {
+      const lists = last.of(kind)
+      const key = JSON.stringify(options)
+      const before = lists.get(key)
+      if (before !== undefined && (yield* happens(chance()))) {
+        onStale(subjectOf("list", kind.kind, {}))
+        return before
+      }
+      const found = yield* inner.list(kind, options)
+      lists.set(key, found)
+      return found
+    })
+  }
 }
 
 /**

@@ -144,5 +144,6 @@ export const makeProcesses = Effect.fnUntraced(function* (ports: ProcessPorts) {
     all.push(process)
     return process
   })
-  return { start, all: all as ReadonlyArray<Process> }
+  const everyone: ReadonlyArray<Process> = all
+  return { start, all: everyone }
 })

@@ -6,7 +6,7 @@ import { stringAt } from "./apiserver/Json.ts"
 import type { WriteRecord } from "./apiserver/WriteLog.ts"
 import type { Version } from "./History.ts"
 import type { Entered } from "./Processes.ts"
-import type { WitnessEntry } from "./Witness.ts"
+import { makeWitness, type WitnessEntry } from "./Witness.ts"
 import type { World } from "./World.ts"
 
 /** What of a world is told. */
@@ -113,5 +113,16 @@ export const linesOf = (world: Tellable, done: ReadonlyArray<Line> = []): Readon
   return lines.sort((a, b) => a.at - b.at)
 }
 
+const textOf = ({ at, text }: Line): string => `${seconds(at)}  ${text}`
+
 export const storyOf = (world: Tellable, done: ReadonlyArray<Line> = []): ReadonlyArray<string> =>
-  linesOf(world, done).map(({ at, text }) => `${seconds(at)}  ${text}`)
+  linesOf(world, done).map(textOf)
+
+/** Of several management clusters that share their hosts, and so the witness. */
+export const storyOfAll = (worlds: ReadonlyArray<Tellable>, done: ReadonlyArray<Line>): ReadonlyArray<string> => {
+  const nobody = makeWitness()
+  return worlds
+    .flatMap((world, index) => linesOf(index === 0 ? world : { ...world, witness: nobody }, index === 0 ? done : []))
+    .sort((a, b) => a.at - b.at)
+    .map(textOf)
+}

@@ -5,31 +5,55 @@
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import { apiServer, createCluster, createHost, createKey, type HostInput } from "./ClusterObjects.ts"
+import { apiServer, CLUSTER, createCluster, createHost, createKey, type HostInput } from "./ClusterObjects.ts"
+import * as ManagementCluster from "./core/ManagementCluster.ts"
+import * as SimulatedWorkloads from "./core/SimulatedWorkloads.ts"
 import { type History, record } from "./History.ts"
 import type { HostOptions } from "./hosts/SimulatedHost.ts"
-import { makeSimulatedHosts } from "./hosts/SimulatedHosts.ts"
+import { makeSimulatedHosts, type SimulatedHosts } from "./hosts/SimulatedHosts.ts"
 import { type Entered, makeProcesses, type Wrap } from "./Processes.ts"
-import type { SimulatedApiServerShape } from "./SimulatedApiServer.ts"
-import { noWorkloadClusters } from "./Surroundings.ts"
+import * as SimulatedApiServer from "./SimulatedApiServer.ts"
+import { noWorkloadClusters, seededSecureRandom } from "./Surroundings.ts"
+import { cluster } from "./testing/Objects.ts"
 
-/** Another management cluster (`clusterctl move`) shares hosts with the first: hand `hosts` over. */
-export const makeWorld = (hosts?: Effect.Success<ReturnType<typeof makeSimulatedHosts>>) =>
+export interface WorldOptions {
+  /** Another management cluster (`clusterctl move`) shares hosts with the first: hand them over. */
+  readonly hosts?: SimulatedHosts
+  /** CAPI's core, stand-ins and workload clusters are at work; absent: objects stay as tests write them. */
+  readonly core?: boolean
+}
+
+/** Core and stand-ins over the same server; they see no faults, which are the provider's. */
+const startCore = Effect.fnUntraced(function* (
+  server: SimulatedApiServer.SimulatedApiServerShape,
+  hosts: SimulatedHosts
+) {
+  const workloads = yield* SimulatedWorkloads.make()
+  yield* ManagementCluster.make({ client: server.client, hosts, workloads }).pipe(
+    Effect.provide(seededSecureRandom),
+    Effect.orDie
+  )
+  for (const object of cluster({ name: CLUSTER })) yield* Effect.orDie(server.apply(object))
+  return workloads
+})
+
+export const makeWorld = (options: WorldOptions = {}) =>
   Effect.gen(function* () {
-    const server = yield* apiServer()
-    const network = hosts ?? (yield* makeSimulatedHosts())
+    const server = yield* options.core === true ? SimulatedApiServer.make() : apiServer()
+    const network = options.hosts ?? (yield* makeSimulatedHosts())
     const kube = server.client("user")
     const clock = yield* Clock.Clock
     const history: History = record(server.store, () => clock.currentTimeMillisUnsafe())
     const entered: Array<Entered> = []
+    const workloads = options.core === true ? yield* startCore(server, network) : undefined
     const processes = yield* makeProcesses({
       client: server.client,
       ssh: network.client,
-      workloads: noWorkloadClusters,
+      workloads: workloads?.clusters ?? noWorkloadClusters,
       entered: (one) => entered.push(one)
     })
     yield* createKey(kube)
-    yield* createCluster(kube)
+    if (workloads === undefined) yield* createCluster(kube)
 
     /** A host of pool `default`, in memory and as an object. */
     const addHost = Effect.fnUntraced(function* (
@@ -61,10 +85,11 @@ export const makeWorld = (hosts?: Effect.Success<ReturnType<typeof makeSimulated
       entered,
       processes: processes.all,
       phases,
+      /** Undefined without core. */
+      workloads,
       addHost,
       startProvider
     }
   })
 
 export type World = Effect.Success<ReturnType<typeof makeWorld>>
-export type { SimulatedApiServerShape }

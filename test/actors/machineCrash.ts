@@ -5,16 +5,12 @@
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
 import * as Stream from "effect/Stream"
-import { Clusters, Machines } from "../../src/api/ClusterApi.ts"
-import { Secrets } from "../../src/api/Core.ts"
-import type { Kind, KubeObject } from "../../src/api/Kind.ts"
-import * as Names from "../../src/api/Names.ts"
-import { PooledRemoteMachines } from "../../src/api/PooledRemoteMachine.ts"
 import { RemoteMachines } from "../../src/api/RemoteMachine.ts"
-import type { JsonObject, KubeClientShape } from "../../src/kube/KubeClient.ts"
+import type { KubeClientShape } from "../../src/kube/KubeClient.ts"
+import { move } from "../../src/simulation/Move.ts"
 import { makeWorld, type World } from "../../src/simulation/World.ts"
 import type { SshClientShape } from "../../src/ssh/SshClient.ts"
-import { CLUSTER, createMachine, ref } from "../support/cluster.ts"
+import { createMachine, ref } from "../support/cluster.ts"
 import { pass } from "../support/world.ts"
 
 export type Recoverer = "same process" | "next leader" | "other cluster"
@@ -74,47 +70,6 @@ const countingSsh = (
     }))
 })
 
-/** `clusterctl move`: paused, created anew (no status, new uids, owners re-linked), then the source let go. */
-const move = Effect.fnUntraced(function* (from: World, to: World) {
-  const pause = { spec: { paused: true } }
-  yield* Effect.ignore(from.kube.patch(Clusters, ref(CLUSTER), pause))
-  yield* to.kube.patch(Clusters, ref(CLUSTER), pause)
-  yield* pass(5)
-  const uids = new Map<string, string>()
-  const copy = Effect.fnUntraced(function* <A extends KubeObject>(kind: Kind<A>, skip: ReadonlyArray<string> = []) {
-    for (const object of (yield* from.kube.list(kind)).items) {
-      if (skip.includes(object.metadata.name)) continue
-      const { status: _, ...rest } = JSON.parse(JSON.stringify(object))
-      const { name, namespace, labels, annotations, finalizers, ownerReferences } = rest.metadata
-      const owners = (ownerReferences ?? []).map((one: { readonly uid: string }) => ({
-        ...one,
-        uid: uids.get(one.uid) ?? one.uid
-      }))
-      const metadata: JsonObject = { name, namespace, labels, annotations, finalizers, ownerReferences: owners }
-      const made = yield* to.kube.create(kind, { ...rest, apiVersion: undefined, kind: undefined, metadata })
-      uids.set(object.metadata.uid ?? "", made.metadata.uid ?? "")
-    }
-  })
-  yield* copy(Secrets, ["key"])
-  yield* copy(Machines)
-  yield* copy(PooledRemoteMachines)
-  yield* copy(RemoteMachines)
-  yield* letGo(from)
-  yield* to.kube.patch(Clusters, ref(CLUSTER), { spec: { paused: false } })
-})
-
-/** As clusterctl does: annotated, deleted, finalizers taken away. */
-const letGo = Effect.fnUntraced(function* (from: World) {
-  const kinds: ReadonlyArray<Kind<KubeObject>> = [RemoteMachines, PooledRemoteMachines]
-  for (const kind of kinds)
-    for (const { metadata } of (yield* from.kube.list(kind)).items) {
-      const at = ref(metadata.name)
-      yield* from.kube.patch(kind, at, { metadata: { annotations: { [Names.DELETE_FOR_MOVE_ANNOTATION]: "" } } })
-      yield* Effect.ignore(from.kube.delete(kind, at))
-      yield* Effect.ignore(from.kube.patch(kind, at, { metadata: { finalizers: [] } }))
-    }
-})
-
 export interface Lived {
   /** Where the machine was in the end. */
   readonly world: World
@@ -151,8 +106,8 @@ const lived = Effect.fnUntraced(function* (recoverer: Recoverer, deleting: boole
   const carryOn = Effect.gen(function* () {
     if (!crashed || recoverer === "same process" || here.processes.length > 1 || here !== world) return
     if (recoverer === "other cluster") {
-      here = yield* makeWorld(world.hosts)
-      yield* move(world, here)
+      here = yield* makeWorld({ hosts: world.hosts })
+      yield* move(world.kube, here.kube, { whilePaused: pass(5), known: ["key"] })
     }
     yield* here.startProvider("second")
   })

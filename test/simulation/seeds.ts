@@ -6,7 +6,7 @@ import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as References from "effect/References"
 import { TestClock } from "effect/testing"
-import { storyOf } from "../../src/simulation/Story.ts"
+import { storyOfAll } from "../../src/simulation/Story.ts"
 import { runSeed, type SeedOptions, type SeedReport } from "../../src/simulation/seeded/Run.ts"
 
 const numberFrom = (name: string): number | undefined => {
@@ -32,6 +32,6 @@ export const seed = (number: number, options: Omit<SeedOptions, "logs"> = {}) =>
 export const told = (report: SeedReport): string =>
   [
     `seed ${report.seed}: settled after ${report.settledRounds} rounds`,
-    ...storyOf(report.world, report.done),
+    ...storyOfAll(report.worlds, report.done),
     ...report.violations.map(({ checker, at, what }) => `VIOLATION ${checker} at ${at}: ${what}`)
   ].join("\n")

@@ -2,6 +2,7 @@
  * Holds machinist/testing to what docs/testing.md says: a cluster with hosts in a few lines, virtual time, scripts, faults
  * by name, replicas, one's own controllers, and something to look at when it went wrong.
  */
+import { readFileSync } from "node:fs"
 import { assert, describe, it } from "@effect/vitest"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
@@ -195,6 +196,12 @@ describe("faults by name", () => {
   it("every one that ports have can be asked for", () => {
     const names = [...Object.keys(noKubeFaults), ...Object.keys(noSshFaults)]
     assert.strictEqual(new Set(names).size, names.length, "a name means one fault")
+    const page = readFileSync(new URL("../../docs/testing.md", import.meta.url), "utf8")
+    assert.deepStrictEqual(
+      names.filter((name) => !page.includes(`\`${name}\``)),
+      [],
+      "docs/testing.md knows them all"
+    )
   })
 
   it.effect("with many at once it takes longer, and nothing unsafe happens", () =>

@@ -49,7 +49,7 @@ export const noSshFaults: SshFaultPlan = {
   delay: 0
 }
 
-/** Every chance of a simulation, from its seed; `refuseKey`, `impostor` and `halfOpen` are left to those who ask for them. */
+/** Every chance of a simulation, from its seed; `refuseKey` and `impostor` are left to those who ask for them. */
 export const drawSshFaults: Effect.Effect<SshFaultPlan> = Effect.gen(function* () {
   const upTo = (most: number) => Effect.map(Random.next, (value) => value * most)
   return {
@@ -59,7 +59,7 @@ export const drawSshFaults: Effect.Effect<SshFaultPlan> = Effect.gen(function* (
     loseRequest: yield* upTo(0.1),
     drop: yield* upTo(0.3),
     dropAfterLines: yield* Random.nextIntBetween(0, 20),
-    halfOpen: 0,
+    halfOpen: yield* upTo(0.05),
     delay: [0, yield* Random.nextIntBetween(1, 2000)] as const
   }
 })

@@ -21,6 +21,11 @@ const MOST_STEP_FAILURES = 4
 /** Virtual milliseconds a host may be out of reach, and a provider may be missing. */
 const LONGEST_OUTAGE_MILLIS = 240_000
 const LONGEST_ABSENCE_MILLIS = 60_000
+/** Longer than a lease lives. */
+const SHORTEST_HOLD_MILLIS = 16_000
+/** How many seeds have MachineDeployments instead of Machines with ready-made data: they cost several times as much. */
+const DEPLOYMENTS_CHANCE = 0.25
+const MOST_REPLICAS = 4
 
 export interface PlannedHost {
   readonly name: string
@@ -29,6 +34,13 @@ export interface PlannedHost {
   readonly pool?: string
   readonly steps: ReadonlyArray<{ readonly match: RegExp | string; readonly behaviour: StepBehaviour }>
   readonly stepMillis: readonly [number, number]
+}
+
+/** A MachineDeployment of k0s workers: CAPI's core, bootstrap configs, join tokens and Nodes come with it. */
+export interface PlannedDeployment {
+  readonly name: string
+  readonly pool: string
+  readonly replicas: number
 }
 
 export interface PlannedMachine {
@@ -40,26 +52,47 @@ export interface PlannedMachine {
 }
 
 export type Action =
+  /** `machine`: its name, or where it stands among those that there are. */
   | { readonly do: "delete" | "pause" | "unpause" | "retry"; readonly machine: string }
   | { readonly do: "pauseCluster" | "unpauseCluster" | "closeWatches" | "compact" }
+  | { readonly do: "scale"; readonly deployment: string; readonly replicas: number }
+  | { readonly do: "rollOut"; readonly deployment: string }
   /** The provider process dies; another one comes later. */
   | { readonly do: "crash"; readonly absentMillis: number }
   /** A second process believes to be the leader, too, for a while. */
   | { readonly do: "twoLeaders"; readonly forMillis: number }
-  | { readonly do: "powerLoss" | "refuse" | "blackhole"; readonly host: string; readonly forMillis: number }
+  /** The leader is stopped for longer than its lease, another one leads, and it comes back before it finds out. */
+  | { readonly do: "hold"; readonly forMillis: number }
+  | {
+      readonly do: "powerLoss" | "refuse" | "blackhole" | "refuseKey" | "fullDisk"
+      readonly host: string
+      readonly forMillis: number
+    }
   | { readonly do: "loseConnections" | "killDriver" | "killStep" | "killFollowers"; readonly host: string }
   /** The host gets another key, as if it were reinstalled; after a while a person takes the old one's pins away. */
   | { readonly do: "newHostKey"; readonly host: string; readonly forMillis: number }
-  | { readonly do: "maintenance"; readonly host: string; readonly forMillis: number }
+  /** People: take it out of service for a while, move it between cables (labels), take its object away and bring it back. */
+  | { readonly do: "maintenance" | "withdraw"; readonly host: string; readonly forMillis: number }
+  | { readonly do: "relabel"; readonly host: string; readonly zone: string }
+  /** The key's Secret is gone for a while. */
+  | { readonly do: "loseKey"; readonly forMillis: number }
+  /** `clusterctl move` to another management cluster. */
+  | { readonly do: "move" }
 
 export interface Planned {
   readonly at: number
   readonly action: Action
 }
 
+/** How everything is taken away in the end: as one should, or all at once in any order, as Helm and namespaces do. */
+export type Ending = "machines" | "everything"
+
 export interface Plan {
   readonly hosts: ReadonlyArray<PlannedHost>
   readonly machines: ReadonlyArray<PlannedMachine>
+  /** Either these or `machines`; with these CAPI's core is at work, too. */
+  readonly deployments: ReadonlyArray<PlannedDeployment>
+  readonly ending: Ending
   readonly actions: ReadonlyArray<Planned>
   readonly troubleMillis: number
   readonly kube: KubeFaultPlan
@@ -130,24 +163,57 @@ const drawMachines = Effect.fnUntraced(function* (hosts: ReadonlyArray<PlannedHo
   return machines
 })
 
-const drawAction = Effect.fnUntraced(function* (
-  machines: ReadonlyArray<PlannedMachine>,
-  hosts: ReadonlyArray<PlannedHost>
-): Effect.fn.Return<Action> {
-  const machine = machines[yield* below(machines.length)]?.name ?? "m1"
-  const host = hosts[yield* below(hosts.length)]?.name ?? "h1"
+const drawDeployments = Effect.fnUntraced(function* (hosts: ReadonlyArray<PlannedHost>) {
+  const pools = [...new Set(hosts.flatMap(({ pool }) => (pool === undefined ? [] : [pool])))]
+  const count = yield* from(1, 2)
+  const deployments: Array<PlannedDeployment> = []
+  for (let index = 1; index <= count; index++) {
+    const pool = pools[yield* below(pools.length)] ?? "pool1"
+    deployments.push({ name: `d${index}`, pool, replicas: yield* from(1, MOST_REPLICAS) })
+  }
+  return deployments
+})
+
+interface Cast {
+  readonly machines: ReadonlyArray<PlannedMachine>
+  readonly hosts: ReadonlyArray<PlannedHost>
+  readonly deployments: ReadonlyArray<PlannedDeployment>
+}
+
+/** What only one of the two kinds of owners has. */
+const drawOwnersAction = Effect.fnUntraced(function* ({ deployments }: Cast): Effect.fn.Return<Action> {
+  const deployment = deployments[yield* below(Math.max(1, deployments.length))]?.name
+  if (deployment === undefined) return { do: "move" }
+  return (yield* chance(0.6))
+    ? { do: "scale", deployment, replicas: yield* from(0, MOST_REPLICAS) }
+    : { do: "rollOut", deployment }
+})
+
+const drawPeoplesAction = Effect.fnUntraced(function* (host: string, forMillis: number): Effect.fn.Return<Action> {
+  const kind = yield* pick(["maintenance", "withdraw", "relabel", "loseKey"])
+  if (kind === "loseKey") return { do: kind, forMillis }
+  return kind === "relabel" ? { do: kind, host, zone: yield* pick(["a", "b"]) } : { do: kind, host, forMillis }
+})
+
+const drawAction = Effect.fnUntraced(function* (cast: Cast): Effect.fn.Return<Action> {
+  const machine =
+    cast.machines[yield* below(Math.max(1, cast.machines.length))]?.name ?? `${yield* below(MOST_REPLICAS)}`
+  const host = cast.hosts[yield* below(cast.hosts.length)]?.name ?? "h1"
   const forMillis = yield* below(LONGEST_OUTAGE_MILLIS)
   const kind = yield* below(100)
-  if (kind < 22) return { do: "delete", machine }
-  if (kind < 42) return { do: "crash", absentMillis: yield* below(LONGEST_ABSENCE_MILLIS) }
-  if (kind < 50) return { do: "twoLeaders", forMillis }
-  if (kind < 55) return { do: yield* pick(["pause", "unpause"]), machine }
-  if (kind < 59) return { do: yield* pick(["pauseCluster", "unpauseCluster"]) }
-  if (kind < 63) return { do: "retry", machine }
-  if (kind < 73) return { do: "powerLoss", host, forMillis }
-  if (kind < 80) return { do: yield* pick(["refuse", "blackhole"]), host, forMillis }
-  if (kind < 92) return { do: yield* pick(["loseConnections", "killDriver", "killStep", "killFollowers"]), host }
-  if (kind < 95) return { do: "maintenance", host, forMillis }
+  if (kind < 18) return { do: "delete", machine }
+  if (kind < 34) return { do: "crash", absentMillis: yield* below(LONGEST_ABSENCE_MILLIS) }
+  if (kind < 40) return { do: "twoLeaders", forMillis }
+  if (kind < 45) return { do: "hold", forMillis: yield* from(SHORTEST_HOLD_MILLIS, LONGEST_ABSENCE_MILLIS) }
+  if (kind < 50) return { do: yield* pick(["pause", "unpause"]), machine }
+  if (kind < 53) return { do: yield* pick(["pauseCluster", "unpauseCluster"]) }
+  if (kind < 56) return { do: "retry", machine }
+  if (kind < 65) return { do: "powerLoss", host, forMillis }
+  if (kind < 74)
+    return { do: yield* pick(["refuse", "blackhole", "refuseKey", "fullDisk", "newHostKey"]), host, forMillis }
+  if (kind < 84) return { do: yield* pick(["loseConnections", "killDriver", "killStep", "killFollowers"]), host }
+  if (kind < 90) return yield* drawPeoplesAction(host, forMillis)
+  if (kind < 96) return yield* drawOwnersAction(cast)
   return { do: yield* pick(["closeWatches", "compact"]) }
 })
 
@@ -155,11 +221,13 @@ const drawAction = Effect.fnUntraced(function* (
 export const drawPlan: Effect.Effect<Plan> = Effect.gen(function* () {
   const troubleMillis = yield* from(SHORTEST_TROUBLE_MILLIS, LONGEST_TROUBLE_MILLIS)
   const hosts = yield* drawHosts
-  const machines = yield* drawMachines(hosts, troubleMillis)
+  const owned = yield* chance(DEPLOYMENTS_CHANCE)
+  const machines = owned ? [] : yield* drawMachines(hosts, troubleMillis)
+  const deployments = owned ? yield* drawDeployments(hosts) : []
   const actions: Array<Planned> = []
   const count = yield* below(MOST_ACTIONS)
   for (let index = 0; index < count; index++)
-    actions.push({ at: yield* below(troubleMillis), action: yield* drawAction(machines, hosts) })
+    actions.push({ at: yield* below(troubleMillis), action: yield* drawAction({ machines, hosts, deployments }) })
   // Some seeds have calm ports: what then goes wrong is easier to read.
   const calm = yield* chance(0.2)
   const kube = yield* drawKubeFaults
@@ -167,6 +235,8 @@ export const drawPlan: Effect.Effect<Plan> = Effect.gen(function* () {
   return {
     hosts,
     machines,
+    deployments,
+    ending: yield* pick(["machines", "everything"]),
     actions: actions.sort((a, b) => a.at - b.at),
     troubleMillis,
     kube: calm ? noKubeFaults : kube,

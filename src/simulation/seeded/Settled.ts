@@ -33,7 +33,8 @@ const ofMachine = (
   machine: RemoteMachine,
   host: SimulatedHost | undefined,
   hosts: ReadonlyArray<PooledRemoteMachine>,
-  machines: ReadonlyArray<RemoteMachine>
+  machines: ReadonlyArray<RemoteMachine>,
+  keyIsLeaving: boolean
 ): ReadonlyArray<Unsettled> => {
   const { name } = machine.metadata
   const phase = machine.status?.phase ?? "no phase"
@@ -52,6 +53,8 @@ const ofMachine = (
     const free = hosts.filter((host) => host.spec.pool === machine.spec.pool && claimOf(host) === undefined)
     return free.length === 0 ? [] : [{ what: `${name} waits, though ${free[0]?.metadata.name} is free (${why})` }]
   }
+  // A person took the key away while others still need it: whoever comes now has to be given another one.
+  if (phase === "Claimed" && keyIsLeaving) return []
   return [{ what: `${name} is not Ready (${phase}: ${why})`, machine: name }]
 }
 
@@ -124,7 +127,8 @@ export const unsettled = Effect.fnUntraced(function* (world: World) {
   const tenants = holders(world.witness.entries())
   const found: Array<Unsettled> = machines.flatMap((machine) => {
     const host = world.hosts.hosts().find((one) => one.address === machine.spec.address)
-    return ofMachine(machine, host, objects, machines)
+    const key = secrets.find(({ metadata }) => metadata.name === machine.spec.sshKeyRef?.name)
+    return ofMachine(machine, host, objects, machines, key?.metadata.deletionTimestamp !== undefined)
   })
   found.push(...secrets.flatMap((secret) => ofKey(secret, machines)))
   for (const host of world.hosts.hosts()) {

@@ -100,6 +100,51 @@ describe("faults of the Kubernetes port", () => {
     })
   )
 
+  it.effect("a stuck watch loses what follows, and is found dead in the end; a stuttering one tells twice", () =>
+    Effect.gen(function* () {
+      const server = yield* make()
+      const { resourceVersion } = yield* server.kubeClient.list(ConfigMaps)
+      yield* server.kubeClient.create(ConfigMaps, body)
+      yield* server.kubeClient.patch(ConfigMaps, ref, { data: { a: "1" } })
+      let plan = { ...noKubeFaults, watchStuck: 1 }
+      const watch = faultyKubeClient(server.kubeClient, () => plan).watch(ConfigMaps, { resourceVersion })
+      const seen: Array<string> = []
+      const fiber = yield* Effect.forkChild(
+        reason(Stream.runForEach(watch, ({ _tag }) => Effect.sync(() => seen.push(_tag))))
+      )
+      yield* TestClock.adjust("29 seconds")
+      assert.isUndefined(fiber.pollUnsafe())
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(yield* Fiber.join(fiber), "Gone")
+      assert.deepStrictEqual(seen, [])
+      plan = { ...noKubeFaults, watchRepeat: 1 }
+      assert.deepStrictEqual(
+        (yield* watch.pipe(Stream.take(4), Stream.runCollect)).map((event) => event._tag),
+        ["Added", "Added", "Modified", "Modified"]
+      )
+    })
+  )
+
+  it.effect(
+    "a stale list is what was listed before, with its resourceVersion, so that a watch from there catches up",
+    () =>
+      Effect.gen(function* () {
+        const server = yield* make()
+        let plan = noKubeFaults
+        const client = faultyKubeClient(server.kubeClient, () => plan)
+        plan = { ...noKubeFaults, staleList: 1 }
+        // Nothing was listed yet: there is nothing stale to tell.
+        const before = yield* client.list(ConfigMaps)
+        yield* server.kubeClient.create(ConfigMaps, body)
+        const stale = yield* client.list(ConfigMaps)
+        assert.deepStrictEqual(stale, before)
+        const [event] = yield* client.watch(ConfigMaps, stale).pipe(Stream.take(1), Stream.runCollect)
+        assert.strictEqual(event?._tag, "Added")
+        plan = noKubeFaults
+        assert.lengthOf((yield* client.list(ConfigMaps)).items, 1)
+      })
+  )
+
   it.effect("the same seed injects the same faults", () =>
     Effect.gen(function* () {
       const run = Effect.gen(function* () {

@@ -1,0 +1,274 @@
+/**
+ * Owns the table of guards: the one line each that keeps a promise, what is left when it is gone, and the tests that must
+ * then fail. `npm run mutate:guards` takes each out (scripts/guards.ts); guards.test.ts sees to it that the table is true to
+ * the code. A guard that moves is moved here, too; a new one gets a row.
+ */
+export interface Guard {
+  readonly name: string
+  readonly file: string
+  readonly promise: string
+  /** Occurs exactly once in the file. */
+  readonly guard: string
+  readonly instead: string
+  /** Parts of paths, as vitest takes them. */
+  readonly tests: ReadonlyArray<string>
+}
+
+/** The text without the guard; undefined when it is not there, or more than once. */
+export const without = (text: string, { guard, instead }: Guard): string | undefined => {
+  const parts = text.split(guard)
+  return parts.length === 2 ? parts.join(instead) : undefined
+}
+
+const MACHINE = "src/domain/Machine.ts"
+const machineTests = ["test/domain/machine.test.ts"]
+const WRITES = "src/actors/ClaimWrites.ts"
+const claimTests = ["test/actors/allocator.test.ts", "test/actors/machine-crash.test.ts"]
+const ACTIVITIES = "src/actors/MachineActivities.ts"
+const DRIVER = "src/hosts/driver"
+const driverTests = ["test/hosts/driver.test.ts", "test/conformance/hosts.shell.test.ts"]
+const seeds = ["test/simulation/seeds.test.ts"]
+
+export const guards: ReadonlyArray<Guard> = [
+  {
+    name: "attempt-inspected",
+    file: MACHINE,
+    promise: "a late look at a host means nothing",
+    guard: 'phase._tag !== "Claimed" || state.attempt !== attempt || phase.leaving !== "no"',
+    instead: 'phase._tag !== "Claimed" || phase.leaving !== "no"',
+    tests: machineTests
+  },
+  {
+    name: "attempt-provisioned",
+    file: MACHINE,
+    promise: "a late success of a run that was replaced does not make a machine Ready",
+    guard: 'phase._tag !== "Provisioning" || state.attempt !== attempt || phase.work !== "run"',
+    instead: 'phase._tag !== "Provisioning" || phase.work !== "run"',
+    tests: machineTests
+  },
+  {
+    name: "attempt-cleaned",
+    file: MACHINE,
+    promise: "a late word that a host is clean does not free it",
+    guard: 'phase._tag === "Cleaning" && state.attempt === attempt && phase.work === "clean"',
+    instead: 'phase._tag === "Cleaning" && phase.work === "clean"',
+    tests: machineTests
+  },
+  {
+    name: "step-budget",
+    file: MACHINE,
+    promise: "a failing step is not tried for ever",
+    guard: "phase.stepAttempt >= STEP_BUDGET",
+    instead: "false",
+    tests: machineTests
+  },
+  {
+    name: "clean-budget",
+    file: MACHINE,
+    promise: "a host that does not get clean is quarantined in the end",
+    guard: "const spent = counts && phase.tries >= CLEAN_BUDGET",
+    instead: "const spent = false",
+    tests: machineTests
+  },
+  {
+    name: "suspect-is-no-deletion",
+    file: MACHINE,
+    promise: "a suspect host given back does not pass for the end of a deletion",
+    guard: 'return phase.deleting && leaving === "deleted" ?',
+    instead: "return phase.deleting ?",
+    tests: machineTests
+  },
+  {
+    name: "recover-takes-over",
+    file: "src/domain/MachineRecovery.ts",
+    promise: "whoever takes a touched host over has a greater fence",
+    guard: "fence: (run ?? ADOPTED_RUN).fence + 1",
+    instead: "fence: (run ?? ADOPTED_RUN).fence",
+    tests: machineTests
+  },
+  {
+    name: "touched-is-cleaned",
+    file: "src/domain/MachineRecovery.ts",
+    promise: "a host that may have been touched is cleaned when its machine goes",
+    guard: "if (deleting) return cleaning(held, record)",
+    instead: "if (deleting) return Phase.Pending({ waiting: [], deleting: true })",
+    tests: machineTests
+  },
+  {
+    name: "intent-precondition",
+    file: WRITES,
+    promise: "an intent is never written over another leader's claim",
+    guard: "if (carried !== undefined && carried.id !== claim.id && carried.id !== replaces)",
+    instead: "if (carried !== undefined && false)",
+    tests: [...claimTests, ...seeds]
+  },
+  {
+    name: "resource-version",
+    file: WRITES,
+    promise: "a claim is written on what was read, or not at all",
+    guard: "resourceVersion: object.metadata.resourceVersion,",
+    instead: "",
+    tests: [...claimTests, ...seeds]
+  },
+  {
+    name: "deleting-machine-claims-nothing",
+    file: WRITES,
+    promise: "a machine that is being deleted gets no host",
+    guard: 'if (leaves(machine, claimant)) return Effect.fail(new ClaimLost({ why: "machine-leaves" }))',
+    instead: "",
+    tests: claimTests
+  },
+  {
+    name: "release-own-claim",
+    file: WRITES,
+    promise: "a host is freed only by the claim that is on it",
+    guard: "if (claimOf(fresh)?.id !== claim.id) return fresh",
+    instead: "",
+    tests: [...claimTests, ...seeds]
+  },
+  {
+    name: "host-fence",
+    file: ACTIVITIES,
+    promise: "a new run's record is greater than everything that the host has seen",
+    guard: "Math.max(fence, tenancy?.fence ?? 0) + 1",
+    instead: "fence + 1",
+    tests: ["test/actors/machine-crash.test.ts", "test/provider.test.ts", ...seeds]
+  },
+  {
+    name: "foreign-tenant",
+    file: ACTIVITIES,
+    promise: "a host of another tenant is not taken",
+    guard: "if (held && !mayAdopt(machine)) return yield* Effect.fail(foreign(machine, tenancy))",
+    instead: "",
+    tests: ["test/adoptForeign.test.ts"]
+  },
+  {
+    name: "stale-fence-ends-a-life",
+    file: ACTIVITIES,
+    promise: "a leader that the host calls stale reads the world anew",
+    guard: 'if (error.reason === "StaleFence") return Effect.fail(new ObjectChanged({ object: keyOf(machine) }))',
+    instead: 'if (error.reason === "StaleFence") return post(Event.Cleaned({ attempt }))',
+    tests: seeds
+  },
+  {
+    name: "driver-fence",
+    file: `${DRIVER}/attach.sh`,
+    promise: "the host refuses an older leader",
+    guard: '[ "$Q_fence" -ge "$T_fence" ] || refuse "fence $T_fence"\n  if [ "$1 $Q_machine',
+    instead: 'if [ "$1 $Q_machine',
+    tests: driverTests
+  },
+  {
+    name: "driver-foreign",
+    file: `${DRIVER}/attach.sh`,
+    promise: "the host refuses another claim's run",
+    guard:
+      '[ "$T_claim" = "$Q_claim" ] || refuse_foreign\n  [ "$Q_fence" -ge "$T_fence" ] || refuse "fence $T_fence"\n  [ "$T_state" != cleaning',
+    instead: '[ "$T_state" != cleaning',
+    tests: driverTests
+  },
+  {
+    name: "driver-data",
+    file: `${DRIVER}/attach.sh`,
+    promise: "other bootstrap data never goes on with a run",
+    guard: '[ "$J_hash" = "$Q_hash" ] || refuse data',
+    instead: ":",
+    tests: driverTests
+  },
+  {
+    name: "stale-sentinel",
+    file: `${DRIVER}/run.sh`,
+    promise: "a sentinel from before is never taken for success",
+    guard: 'rm -f "$SENTINEL" || die "can not remove the stale $SENTINEL"',
+    instead: ":",
+    tests: driverTests
+  },
+  {
+    name: "sentinel-needed",
+    file: `${DRIVER}/run.sh`,
+    promise: "without the sentinel there is no success",
+    guard: '[ "$Q_sentinel" = yes ] && [ -z "$J_seen" ] && [ ! -e "$SENTINEL" ]',
+    instead: "false",
+    tests: driverTests
+  },
+  {
+    name: "dead-before-again",
+    file: `${DRIVER}/run.sh`,
+    promise: "an interrupted step is dead before it runs once more",
+    guard: 'kill_step "$si_step" || die "process $SURVIVORS of interrupted step $si_step does not die"',
+    instead: ":",
+    tests: driverTests
+  },
+  {
+    name: "verify-before-release",
+    file: `${DRIVER}/clean.sh`,
+    promise: "a host with anything left is not called clean",
+    guard: 'k0s_data && leftover "/var/lib/k0s"',
+    instead: ":",
+    tests: driverTests
+  },
+  {
+    name: "watch-gone",
+    file: "src/kube/Reflector.ts",
+    promise: "a version that is too old leads to a new list",
+    guard: 'case "Gone":\n        this.stale = true',
+    instead: 'case "Gone":',
+    tests: ["test/kube/Reflector.test.ts"]
+  },
+  {
+    name: "older-events",
+    file: "src/kube/ReflectorStore.ts",
+    promise: "a replayed event does not bring back the past",
+    guard: "isNewer(version, current.metadata.resourceVersion)",
+    instead: "version !== undefined",
+    tests: ["test/kube/Reflector.test.ts"]
+  },
+  {
+    name: "lease-holder",
+    file: "src/kube/Lease.ts",
+    promise: "a lease that another holds is not taken before it is over",
+    guard: 'if (holder !== "" && !this.holds(found.value) && now < expires) return "heldByOther"',
+    instead: "",
+    tests: ["test/kube/Lease.test.ts"]
+  },
+  {
+    name: "lease-deadline",
+    file: "src/kube/Lease.ts",
+    promise: "a leader that can't renew stops before another may lead",
+    guard: "if (remaining <= 0) {",
+    instead: "if (false) {",
+    tests: ["test/kube/Lease.test.ts"]
+  },
+  {
+    name: "patched-object-is-left-out",
+    file: "src/kube/Status.ts",
+    promise: "a server's quote of a patched Secret reaches no error",
+    guard: "return at === -1 ? message : `",
+    instead: "return message + `",
+    tests: ["test/kube/statusSecrets.test.ts"]
+  },
+  {
+    name: "host-key",
+    file: "src/ssh/LiveSshConnection.ts",
+    promise: "a host with another key than the one that is trusted is not logged in to",
+    guard: "if (refused !== undefined) this.refuse(hostKeyRefused(this.name, refused))",
+    instead: "",
+    tests: ["test/ssh"]
+  },
+  {
+    name: "registry-one-actor",
+    file: "src/runtime/Registry.ts",
+    promise: "an object has one actor",
+    guard: "if (living !== undefined) return living.observe(event)",
+    instead: "",
+    tests: ["test/runtime", "test/provider.test.ts", "test/actors"]
+  },
+  {
+    name: "activity-failure-ends-life",
+    file: "src/runtime/Actor.ts",
+    promise: "an activity that fails does not vanish with its fiber",
+    guard: "Effect.onError((cause) => (slot.replaced ? Effect.void : Deferred.failCause(broken, cause))),",
+    instead: "",
+    tests: ["test/runtime", "test/actors"]
+  }
+]

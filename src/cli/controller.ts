@@ -26,16 +26,14 @@ import { durationText } from "../domain/Duration.ts"
 import * as Lease from "../kube/Lease.ts"
 import * as LiveKubeClient from "../kube/LiveKubeClient.ts"
 import { WorkloadClusters } from "../kube/WorkloadClusters.ts"
-import { HALVES, type Half, ProviderOptions } from "../provider/Options.ts"
+import { HALVES, ProviderOptions } from "../provider/Options.ts"
 import * as Provider from "../provider/Provider.ts"
 import { type ListenAddress, parseAddress } from "./Address.ts"
 import { seconds } from "./Duration.ts"
+import { chosenHalves, leaseName, providersFlag } from "./Providers.ts"
 import * as SshFlags from "./SshFlags.ts"
 import { sshFlags } from "./SshFlags.ts"
 
-/** One leader for both halves; a half alone has its own, so that both can stand in one namespace. */
-const leaseName = (halves: ReadonlyArray<Half>): string =>
-  `machinist-${halves.length === 1 ? halves[0] : "controller"}-leader-election`
 /** From this verbosity on, debug lines are logged, as klog's V(4) is by custom. */
 const DEBUG_VERBOSITY = 4
 
@@ -103,10 +101,7 @@ const flags = {
     Flag.withFallbackConfig(Config.String("POD_NAMESPACE")),
     Flag.withDefault("machinist-system")
   ),
-  providers: Flag.String("providers").pipe(
-    Flag.withDescription("Which of our providers run in this process, joined by commas"),
-    Flag.withDefault(HALVES.join(","))
-  ),
+  providers: providersFlag,
   leaseDuration: Flag.String("leader-elect-lease-duration").pipe(
     Flag.withDescription("A leader that has not renewed for this long can be replaced"),
     Flag.withDefault("15s")
@@ -159,19 +154,6 @@ const flags = {
     Flag.withDefault(false)
   )
 } as const
-
-const chosenHalves = (text: string): Effect.Effect<ReadonlyArray<Half>, CliError.UserError> => {
-  const names = text.split(",").map((name) => name.trim())
-  const halves = HALVES.filter((half) => names.includes(half))
-  return halves.length > 0 && names.every((name) => HALVES.some((half) => half === name))
-    ? Effect.succeed(halves)
-    : Effect.fail(
-        new CliError.UserError({
-          cause: text,
-          userMessage: `--providers takes ${HALVES.join(", ")}, or both joined by a comma, not ${JSON.stringify(text)}`
-        })
-      )
-}
 
 type Input = Command.Command.Config.Infer<typeof flags>
 

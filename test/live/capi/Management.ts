@@ -65,7 +65,7 @@ export interface Lives {
   readonly killed: () => number
   /** Log lines of refusals by RBAC, of all lives: there must be none. */
   readonly refusals: () => ReadonlyArray<string>
-  /** Ended by itself, which it must never do. */
+  /** Those that ended by themselves, which they must never do, with their last words. */
   readonly died: () => ReadonlyArray<string>
 }
 
@@ -87,12 +87,15 @@ export const startProvider = Effect.fnUntraced(function* ({ server }: Management
   })
   const lives = new Map<Half, Effect.Success<ReturnType<typeof begin>>>()
   for (const half of HALVES) lives.set(half, yield* begin(half))
+  const lastWords = (half: Half, { controller }: { readonly controller: Controller.Controller }) =>
+    controller.isRunning() ? [] : [`${half}: ${controller.log().slice(-3).join("\n")}`]
   const refusedIn = (controller: Controller.Controller) => controller.log().filter((line) => REFUSAL.test(line))
   const made: Lives = {
     kill: Effect.fnUntraced(function* (half) {
       const life = lives.get(half)
       if (life === undefined) return
-      if (!life.controller.isRunning()) died.push(`${half}: ${life.controller.log().slice(-3).join("\n")}`)
+      lives.delete(half)
+      died.push(...lastWords(half, life))
       yield* life.controller.kill
       refusals.push(...refusedIn(life.controller))
       yield* life.end
@@ -101,7 +104,7 @@ export const startProvider = Effect.fnUntraced(function* ({ server }: Management
     }),
     killed: () => killed,
     refusals: () => [...refusals, ...[...lives.values()].flatMap(({ controller }) => refusedIn(controller))],
-    died: () => died
+    died: () => [...died, ...[...lives].flatMap(([half, life]) => lastWords(half, life))]
   }
   return made
 })

@@ -17,7 +17,7 @@ import { KubeClient, type KubeClientShape } from "../../../src/kube/KubeClient.t
 import { makeKubeClient } from "../../../src/kube/LiveKubeClient.ts"
 import * as Reflector from "../../../src/kube/Reflector.ts"
 import { HALVES } from "../../../src/provider/Options.ts"
-import { Nodes as RawNodes, rawKind } from "../../../src/simulation/core/Raw.ts"
+import { rawKind } from "../../../src/simulation/core/Raw.ts"
 import * as CoreWorld from "../../conformance/core/World.ts"
 import { type ApiServer, startWith } from "../apiserver/ApiServer.ts"
 import * as TestHosts from "../hosts/TestHosts.ts"
@@ -226,29 +226,3 @@ export const tokens = (workload: Workload) =>
     workload.kube.list(Secrets, { namespace: "kube-system", fieldSelector: "type=bootstrap.kubernetes.io/token" }),
     ({ items }) => items.map((secret) => secret.metadata.name)
   )
-
-/**
- * Stands in for whoever gives Nodes their providerID: a Node that has none, of a Machine's name, gets the Machine's.
- * `serves`: the namespaces whose Clusters are this workload cluster.
- */
-export const playProviderIds = Effect.fnUntraced(function* (
-  workload: Workload,
-  management: KubeClientShape,
-  serves: (namespace: string) => boolean = () => true
-) {
-  const nodes = yield* Reflector.make(RawNodes, {}).pipe(Effect.provideService(KubeClient, workload.kube))
-  const machines = yield* Reflector.make(CoreWorld.Machines, {}).pipe(Effect.provideService(KubeClient, management))
-  const assign = Effect.gen(function* () {
-    const all = (yield* machines.list()).filter((one) => serves(one.metadata.namespace ?? ""))
-    for (const node of yield* nodes.list()) {
-      const machine = all.find((one) => one.metadata.name === node.metadata.name)
-      const providerID = machine?.spec?.["providerID"]
-      if (typeof providerID !== "string" || node.spec?.["providerID"] !== undefined) continue
-      yield* Effect.ignore(workload.kube.patch(RawNodes, { name: node.metadata.name }, { spec: { providerID } }))
-    }
-  })
-  yield* Stream.merge(nodes.changes, machines.changes).pipe(
-    Stream.runForEach(() => assign),
-    Effect.forkScoped
-  )
-})

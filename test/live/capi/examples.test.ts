@@ -136,8 +136,6 @@ describe.skipIf(!available || !Manager.available || TestHosts.unavailable !== un
           const { kube } = management
           const clusters = yield* workloadClusters(all)
           yield* Management.startStandIns(kube)
-          for (const { namespaces, workload } of clusters)
-            yield* Fleet.playProviderIds(workload, kube, (namespace) => namespaces.has(namespace))
           const eyes = yield* Fleet.watch(kube)
           const lives = yield* Management.startProvider(management, "")
           const killer = yield* Fleet.killAtRandom(lives, eyes, SEED)

@@ -129,7 +129,6 @@ describe.skipIf(!available || !Manager.available || TestHosts.unavailable !== un
             yield* Fleet.addPoolHost(home.kube, NAMESPACE, `h${index}`, host)
           }
           const here = yield* atWork(home, workload, SEED)
-          yield* Fleet.playProviderIds(workload, home.kube)
           here.killer.allow(KILLS.grow)
           yield* here.on(grow)
           here.killer.allow(KILLS.rollOver)
@@ -140,7 +139,6 @@ describe.skipIf(!available || !Manager.available || TestHosts.unavailable !== un
           const away = yield* Management.start
           const stay = yield* Scope.make()
           const there = yield* Scope.provide(atWork(away, workload, SEED + 1), stay)
-          yield* Scope.provide(Fleet.playProviderIds(workload, away.kube), stay)
           const machines = yield* here.on(machineNames)
           const move = (from: Management.Management, to: Management.Management) => {
             const ends = ["--kubeconfig", from.server.kubeconfigPath, "--to-kubeconfig", to.server.kubeconfigPath]

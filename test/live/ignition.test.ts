@@ -3,7 +3,7 @@
  * writes it, and at boot the unit runs the steps once, in order, until one fails. Additional Butane configuration is part
  * of it.
  */
-import { existsSync } from "node:fs"
+import { globSync } from "node:fs"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
@@ -14,11 +14,11 @@ import { payloadOf } from "../support/pageExamples.ts"
 import { hasSentinel, readLog } from "./cloudinit/CloudInit.ts"
 import * as TestHosts from "./hosts/TestHosts.ts"
 
-/** Debian has it for its initramfs only. */
-const IGNITION = "/usr/lib/dracut/modules.d/30ignition/ignition"
+/** Debian has it for its initramfs only; the number differs between releases. */
+const IGNITION = globSync("/usr/lib/dracut/modules.d/*ignition/ignition")[0] ?? ""
 const unavailable =
   TestHosts.systemdUnavailable ??
-  (existsSync(IGNITION) ? undefined : "missing ignition: run scripts/install-test-packages.sh")
+  (IGNITION !== "" ? undefined : "missing ignition: run scripts/install-test-packages.sh")
 
 const rendered = (input: Partial<WorkerBootstrapInput>, additionalConfig?: string): Uint8Array => {
   const payload = payloadOf({

@@ -30,7 +30,10 @@ export interface Activity {
   readonly wait: number
 }
 
-/** What is worth telling people: the first failure of a row, and its end. */
+/**
+ * What is worth telling people: the first failure of a row, and its end. Not that there is no way in yet: that is waited
+ * for, and whoever needs it sooner says so.
+ */
 export type Notice = { readonly _tag: "Lost"; readonly failure: Failure } | { readonly _tag: "Found" }
 
 type Step = readonly [State, ReadonlyArray<Notice>]
@@ -56,7 +59,8 @@ export const transition = (state: State, event: Event): Step => {
     Broke: ({ failure }): Step => {
       const failures = (state.failure === undefined ? 0 : state.failures) + 1
       const next = State.Watching({ attempt: state.attempt + 1, failures, failure })
-      return [next, state.failure === undefined ? [{ _tag: "Lost", failure }] : none]
+      const isNews = state.failure === undefined && !failure.reason.endsWith("NotFound")
+      return [next, isNews ? [{ _tag: "Lost", failure }] : none]
     }
   })
 }

@@ -127,6 +127,12 @@ describe("the watch", () => {
       wait: 1
     })
   })
+  it("that there is no way in yet is no news", () => {
+    const noKubeconfig = { ...failure, reason: "KubeconfigNotFound" }
+    const { activity, notices } = lived(Watch.Event.Broke({ attempt: 1, failure: noKubeconfig }))
+    assert.deepStrictEqual(notices, [])
+    assert.deepStrictEqual(activity, { attempt: 2, wait: 1 })
+  })
   it("late results of an attempt before mean nothing", () => {
     assert.deepStrictEqual(lived(broke(1), broke(1), Watch.Event.Answered({ attempt: 1 })).activity, {
       attempt: 2,

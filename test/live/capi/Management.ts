@@ -90,6 +90,13 @@ export const startProvider = Effect.fnUntraced(function* ({ server }: Management
   const lastWords = (half: Half, { controller }: { readonly controller: Controller.Controller }) =>
     controller.isRunning() ? [] : [`${half}: ${controller.log().slice(-3).join("\n")}`]
   const refusedIn = (controller: Controller.Controller) => controller.log().filter((line) => REFUSAL.test(line))
+  // With the scope they end because we end them.
+  yield* Effect.addFinalizer(() =>
+    Effect.sync(() => {
+      for (const { controller } of lives.values()) refusals.push(...refusedIn(controller))
+      lives.clear()
+    })
+  )
   const made: Lives = {
     kill: Effect.fnUntraced(function* (half) {
       const life = lives.get(half)

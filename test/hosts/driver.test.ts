@@ -481,6 +481,17 @@ printf 'LAST=no newline' >>/etc/environment`)
       })
     )
 
+    it.live("whoever is told that the host is clean leaves nothing, though the driver died before it could", () =>
+      Effect.gen(function* () {
+        const { clean, host, out, run } = yield* setUp()
+        assert.isUndefined((yield* run(runOf("true"))).error)
+        host.rewrite = (text) =>
+          text.replace("\nfailpoint() { :; }\n", () => '\nfailpoint() { [ "$1" != bury ] || kill -9 $$; }\n')
+        assert.isUndefined((yield* clean(cleanOf())).error)
+        assert.strictEqual(yield* out(`find ${STATE} -mindepth 1 ! -path "${STATE}/lock*"`), `${STATE}/tenancy`)
+      })
+    )
+
     it.live("a directory at the top is never removed, whatever the list says", () =>
       Effect.gen(function* () {
         const { clean, out, run } = yield* setUp()

@@ -61,6 +61,14 @@ tell_record() {
   tell "$@"
 }
 
+# The driver died, or is slow: nothing may be left of a claim once somebody is told that the host is clean.
+bury_journal() {
+  lock || return 0
+  read_tenancy
+  [ "$T_claim $T_state" != "$Q_claim free" ] || rm -rf "$STATE/runs"
+  unlock
+}
+
 tell() {
   case $1 in
     start) emit "StepStarted $2" ;;
@@ -76,6 +84,7 @@ tell() {
         te_pauses=$((te_pauses + 1))
         pause
       done
+      [ ! -e "$DIR" ] || bury_journal
       # And what this process would leave.
       follower_gone
       finish Cleaned

@@ -52,6 +52,21 @@ const residueOf = (namespace: Namespace): Effect.Effect<ReadonlyArray<string>> =
     child.once("close", () => resume(Effect.succeed(text.split("\n").filter((line) => line !== ""))))
   })
 
+/** The journal goes last, after the tombstone: whoever looks in between sees it on its way out. */
+const JOURNAL = "/var/lib/machinist/runs/"
+const JOURNAL_LOOKS = 50
+const JOURNAL_PAUSE = "100 millis"
+
+/** What is left once the journal had its time to go. */
+const settledResidue = Effect.fnUntraced(function* (namespace: Namespace) {
+  let found = yield* residueOf(namespace)
+  for (let look = 1; look < JOURNAL_LOOKS && found.some((line) => line.startsWith(JOURNAL)); look++) {
+    yield* Effect.sleep(JOURNAL_PAUSE)
+    found = yield* residueOf(namespace)
+  }
+  return found
+})
+
 const stepFact = (what: string, words: ReadonlyArray<string>) => {
   const [tag = "", pid = "0", code = "0"] = words
   const parts = tag.split(".")
@@ -113,7 +128,7 @@ export const makeObserver = (): Observer => {
         })
       readLog(seen)
       if (isChanged && state === FREE)
-        yield* witness.tell(name, { _tag: "Wiped", claim, residue: yield* residueOf(seen.namespace) })
+        yield* witness.tell(name, { _tag: "Wiped", claim, residue: yield* settledResidue(seen.namespace) })
     })
   }
 }

@@ -27,7 +27,7 @@ const SEED = Number(process.env["SEED"] ?? "1")
 /** Milliseconds; a tenth of it where the machine has nothing else to do. */
 const TIMEOUT = 1_200_000
 /** Of the provider's processes, while all this happens; fewer mean that nobody tried. */
-const LEAST_KILLS = 50
+const LEAST_KILLS = 30
 /** How many there may be in each part; what one leaves is the next one's. */
 const KILLS = { grow: 24, rollOver: 16, remediate: 8, there: 6, back: 4, leave: 8 }
 

@@ -27,6 +27,9 @@ describe("a host of another management cluster", () => {
       const ready = refused.status?.conditions?.find((one) => one.type === "Ready")
       assert.strictEqual(ready?.reason, "ForeignTenant")
       assert.match(ready?.message ?? "", /10\.0\.0\.1.*default\/theirs.*adopt-foreign/s)
+      // Seen before anything was said to the host: whoever deletes "ours" now has nothing to clean there.
+      assert.deepStrictEqual(second.phases("ours"), ["Pending", "Claimed"])
+      assert.isUndefined(refused.metadata.annotations?.["machinist.dev/run"])
       const stepsBefore = first.witness.entries().filter((one) => one._tag === "Tenant").length
       assert.strictEqual(stepsBefore, 1)
       yield* second.kube.patch(RemoteMachines, ref("ours"), {

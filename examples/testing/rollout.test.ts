@@ -7,7 +7,8 @@ import { expect, test } from "vitest"
 
 const REPLICAS = 3
 
-const rollOut = { spec: { template: { spec: { version: "v1.34.1" } } } }
+/** A patch release: workers must not be newer than their control plane's minor version, and core sees to that. */
+const rollOut = { spec: { template: { spec: { version: "v1.33.2" } } } }
 const strategy = (maxSurge: number, maxUnavailable: number) => ({
   spec: { strategy: { type: "RollingUpdate", rollingUpdate: { maxSurge, maxUnavailable } } }
 })

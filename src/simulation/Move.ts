@@ -1,7 +1,8 @@
 /**
  * Owns what `clusterctl move` does to the objects of a cluster, as two API servers see it: paused on both sides, created
  * anew on the other (no status, new uids, owners re-linked), then annotated, deleted and stripped of finalizers here.
- * Waits for nobody: the caller sees to it that no run is in flight (`block-move`), or finds out what happens if one is.
+ * Waits for nobody: the caller sees to it that no run is in flight (`block-move`) and nothing is being deleted, which
+ * clusterctl would not move, or finds out what happens if it is.
  */
 import * as Effect from "effect/Effect"
 import { Clusters, Machines } from "../api/ClusterApi.ts"
@@ -29,8 +30,7 @@ export const move = Effect.fnUntraced(function* (from: KubeClientShape, to: Kube
   const uids = new Map<string, string>()
   const copy = Effect.fnUntraced(function* <A extends KubeObject>(kind: Kind<A>, skip: ReadonlyArray<string> = []) {
     for (const object of (yield* from.list(kind)).items) {
-      // clusterctl refuses to move what is being deleted.
-      if (skip.includes(object.metadata.name) || object.metadata.deletionTimestamp !== undefined) continue
+      if (skip.includes(object.metadata.name)) continue
       const { status: _, ...rest } = JSON.parse(JSON.stringify(object))
       const { name, namespace, labels, annotations, finalizers, ownerReferences } = rest.metadata
       const owners = (ownerReferences ?? []).map((one: { readonly uid: string }) => ({

@@ -151,11 +151,19 @@ export const guards: ReadonlyArray<Guard> = [
     tests: seeds
   },
   {
-    name: "driver-fence",
+    name: "driver-fence-run",
     file: `${DRIVER}/attach.sh`,
-    promise: "the host refuses an older leader",
-    guard: '[ "$Q_fence" -ge "$T_fence" ] || refuse "fence $T_fence"\n  if [ "$1 $Q_machine',
-    instead: 'if [ "$1 $Q_machine',
+    promise: "the host refuses an older leader's run",
+    guard: '[ "$Q_fence" -ge "$T_fence" ] || refuse "fence $T_fence"\n  [ "$T_state" != cleaning',
+    instead: '[ "$T_state" != cleaning',
+    tests: driverTests
+  },
+  {
+    name: "driver-fence-clean",
+    file: `${DRIVER}/attach.sh`,
+    promise: "the host refuses an older leader's cleaning",
+    guard: '[ "$Q_fence" -ge "$T_fence" ] || refuse "fence $T_fence"\n    continue_cleaning',
+    instead: "continue_cleaning",
     tests: driverTests
   },
   {

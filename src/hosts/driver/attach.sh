@@ -55,9 +55,9 @@ may_begin() {
   return 1
 }
 
-# The record's own claim: newer fences take over, and machine and cluster follow (clusterctl move changes them).
+# The record's own claim, whose fence the caller has found not to be newer than ours: newer fences take over, and machine
+# and cluster follow (clusterctl move changes them).
 take_over() {
-  [ "$Q_fence" -ge "$T_fence" ] || refuse "fence $T_fence"
   if [ "$1 $Q_machine $Q_cluster $Q_fence" != "$T_state $T_machine $T_cluster $T_fence" ]; then
     write_tenancy "$1" "$Q_claim" "$Q_machine" "$Q_cluster" "$Q_fence" || fail "can not write the tenancy record"
     # Followers with an older fence are told that they are not wanted any more.

@@ -254,7 +254,7 @@ export const carryOut = Effect.fnUntraced(function* (run: Running, action: Actio
       })
     case "rollOut":
       return yield* world.kube.patch(MachineDeployments, ref(action.deployment), {
-        spec: { template: { spec: { version: `v1.34.${Math.floor((yield* Clock.currentTimeMillis) / 1_000)}` } } }
+        spec: { template: { spec: { version: `v1.33.${Math.floor((yield* Clock.currentTimeMillis) / 1_000)}` } } }
       })
     case "maintenance":
     case "withdraw":

@@ -76,7 +76,8 @@ describe("faults", () => {
         Effect.gen(function* () {
           const { hosts } = yield* oneHost
           const plan = yield* drawSshFaults
-          const client = faultySshClient(hosts.client, () => ({ ...plan, delay: 0 }))
+          // Half open means for ever.
+          const client = faultySshClient(hosts.client, () => ({ ...plan, delay: 0, halfOpen: 0 }))
           return yield* Effect.forEach(Array.from({ length: 40 }), () =>
             speak(client, targetOf(ADDRESS), inspect).pipe(
               Effect.as("well"),

@@ -2,10 +2,11 @@
  * Owns the end of a seeded run: everything is taken away, as one should or all at once in any order, and afterwards
  * nothing may be left: no machine, no claim, no token in a workload cluster, nothing on a host that nobody gave up on.
  */
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
 import { Clusters, MachineDeployments, Machines } from "../../api/ClusterApi.ts"
-import { Secrets } from "../../api/Core.ts"
+import { Secrets, secretText } from "../../api/Core.ts"
 import { K0sWorkerConfigs } from "../../api/K0sConfigs.ts"
 import type { Kind, KubeObject } from "../../api/Kind.ts"
 import { CLAIM_ANNOTATION } from "../../api/Names.ts"
@@ -50,7 +51,14 @@ const tokensIn = Effect.fnUntraced(function* ({ workloads }: World) {
   const server = workloads?.server({ namespace: NAMESPACE, name: CLUSTER })
   if (server === undefined) return []
   const { items } = yield* server.kubeClient.list(Secrets, { namespace: TOKEN_NAMESPACE })
-  return items.map(({ metadata }) => metadata.name).filter((name) => name.startsWith("bootstrap-token-"))
+  const now = yield* Clock.currentTimeMillis
+  // A leader that was held may write one when everything is over: it opens nothing for longer than it lives, and then
+  // kube-controller-manager's token cleaner, which there is none of here, takes it away.
+  return items.flatMap((secret) =>
+    secret.metadata.name.startsWith("bootstrap-token-") && Date.parse(secretText(secret, "expiration") ?? "") > now
+      ? [secret.metadata.name]
+      : []
+  )
 })
 
 /** Claims that were given up on, and said so on their host's object, which may be gone by now. */

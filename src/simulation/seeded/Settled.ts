@@ -49,13 +49,20 @@ const ofMachine = (
     // Given up on by its last tenant: only a person can say that it may be taken over.
     const tenancy = host?.tenancy()
     if (tenancy?.state === "quarantined" && tenancy.claim !== claimOf(machine)?.id) return []
-  } else if (claimOf(machine) === undefined && phase === "Pending") {
+  } else if (phase === "Pending" && !isMeant(machine, hosts)) {
     const free = hosts.filter((host) => host.spec.pool === machine.spec.pool && claimOf(host) === undefined)
     return free.length === 0 ? [] : [{ what: `${name} waits, though ${free[0]?.metadata.name} is free (${why})` }]
   }
   // A person took the key away while others still need it: whoever comes now has to be given another one.
   if (phase === "Claimed" && keyIsLeaving) return []
   return [{ what: `${name} is not Ready (${phase}: ${why})`, machine: name }]
+}
+
+/** Its intent is for a host that nobody else has: it could be completed. A late one may lose to another's claim, and waits. */
+const isMeant = (machine: RemoteMachine, hosts: ReadonlyArray<PooledRemoteMachine>): boolean => {
+  const claim = claimOf(machine)
+  const host = claim === undefined ? undefined : hosts.find(({ metadata }) => metadata.name === claim.host)
+  return host !== undefined && (claimOf(host) === undefined || claimOf(host)?.id === claim?.id)
 }
 
 /** Both sides name the claim, and the host's status says so. */

@@ -39,7 +39,10 @@ export interface KubeFaultPlan {
   readonly watchRepeat: number
   /** watch, each event: it and all that follow are lost, until the connection is found dead and breaks with 410. */
   readonly watchStuck: number
-  /** list: what the same list said the last time, with its old resourceVersion, as a cache behind a load balancer may. */
+  /**
+   * list of a whole kind, as reflectors make it: what it said the last time, with its old resourceVersion, as the cache of
+   * another API server may. A list that asks for something (a namespace, a selector) is consistent, as upstream's are.
+   */
   readonly staleList: number
 }
 
@@ -258,7 +261,7 @@ const staleLists = (
     list: Effect.fnUntraced(function* <A extends KubeObject>(kind: Kind<A>, options: ListOptions = {}) {
       const lists = last.of(kind)
       const key = JSON.stringify(options)
-      const before = lists.get(key)
+      const before = key === "{}" ? lists.get(key) : undefined
       if (before !== undefined && (yield* happens(chance()))) {
         onStale(subjectOf("list", kind.kind, {}))
         return before

@@ -481,6 +481,17 @@ printf 'LAST=no newline' >>/etc/environment`)
       })
     )
 
+    it.live("nor the locks of drivers and followers that were killed", () =>
+      Effect.gen(function* () {
+        const { clean, host, out, run } = yield* setUp()
+        assert.isUndefined((yield* run(runOf("true"))).error)
+        // As one leaves them that is killed between leaving the lock and its end; no such process lives.
+        yield* host.sh(`for kind in choosing ticket-3 done; do : >${STATE}/lock/dead-boot.4242.17.1.$kind; done`)
+        assert.isUndefined((yield* clean(cleanOf())).error)
+        assert.strictEqual(yield* out(`find ${STATE} -type f`), `${STATE}/tenancy`)
+      })
+    )
+
     it.live("whoever is told that the host is clean leaves nothing, though the driver died before it could", () =>
       Effect.gen(function* () {
         const { clean, host, out, run } = yield* setUp()

@@ -129,7 +129,8 @@ bury() {
   record cleaned || die "can not write the journal in $DIR"
   failpoint "bury"
   my_locks
-  rm -rf "$STATE/runs" "$MY_LOCKS"*
+  dead_locks
+  rm -rf "$STATE/runs" "$MY_LOCKS"* $DEAD_LOCKS
   failpoint "buried"
   exit 0
 }

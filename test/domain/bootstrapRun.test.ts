@@ -113,6 +113,20 @@ describe("under cloud-init's shell", () => {
       assert.include(outcome.stderr, `machinist: failed: ${failed}`)
     })
   }
+  for (const [given, name] of [
+    ["--hostname-override=$(echo Edge-7)", "edge-7"],
+    ["--hostname-override=Edge-7", "edge-7"],
+    ['"--v=2 --hostname-override=Edge-$(echo 7)"', "edge-7"]
+  ] as const) {
+    it(`waits for the node as kubelet calls it: ${given}`, () => {
+      using host = ready()
+      const { code } = boot(host, render({ args: [`--kubelet-extra-args=${given}`], postStartCommands: ["true"] }))
+      assert.strictEqual(code, 0)
+      const asked = host.log().filter((line) => line.startsWith("k0s kubectl get node "))
+      assert.isAtLeast(asked.length, 2)
+      for (const line of asked) assert.match(line, new RegExp(`^k0s kubectl get node ${name}( |$)`))
+    })
+  }
   it("a file that was not written stops everything", () => {
     using host = ready()
     const payload = render({

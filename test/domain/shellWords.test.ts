@@ -4,7 +4,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { installArgs } from "../../src/domain/bootstrap/InstallArgs.ts"
-import { quote, quoteWord, shellWords } from "../../src/domain/bootstrap/ShellWords.ts"
+import { plainText, quote, quoteWord, shellWords, type Word } from "../../src/domain/bootstrap/ShellWords.ts"
 
 /** What a real shell makes of a line: its arguments, one a NUL-ended string. */
 const argv = (line: string): ReadonlyArray<string> =>
@@ -60,6 +60,8 @@ describe("installArgs", () => {
     )
   const line = (args: ReadonlyArray<string>, more = {}) => make(args, more).words.join(" ")
   const LABEL = "--labels=k0smotron.io/machine-name=m-0"
+  const nameOf = ({ nodeName }: { readonly nodeName: Word | undefined }) =>
+    nodeName === undefined ? undefined : plainText(nodeName)
 
   it("label first, one kubelet-extra-args last", () => {
     assert.strictEqual(line([]), `${LABEL} --kubelet-extra-args="--hostname-override=m-0"`)
@@ -96,8 +98,31 @@ describe("installArgs", () => {
   })
   it("a user's own host name wins, and the node is looked for under it", () => {
     const made = make(['--kubelet-extra-args="--v=2 --hostname-override=other"'])
-    assert.strictEqual(made.nodeName, "other")
+    assert.strictEqual(nameOf(made), "other")
     assert.strictEqual(made.words.at(-1), '--kubelet-extra-args="--v=2 --hostname-override=other"')
+  })
+  it("also one that only the host knows, alone or among other flags", () => {
+    for (const value of [
+      "--hostname-override=$(hostname -f)",
+      "--hostname-override $(hostname -f)",
+      '"--v=2 --hostname-override=$(hostname -f)"',
+      '"--node-ip=$IP --hostname-override=$(hostname -f) --v=2"'
+    ]) {
+      const made = make([`--kubelet-extra-args=${value}`])
+      assert.strictEqual(nameOf(made), "$(hostname -f)", value)
+      assert.notInclude(made.words.join(" "), "--hostname-override=m-0", value)
+    }
+    assert.isUndefined(make(["--kubelet-extra-args=--hostname-override="]).nodeName)
+  })
+  it("merges the flag wherever it is in an element", () => {
+    const merged = `${LABEL} --debug --kubelet-extra-args="--hostname-override=m-0 --v=5"`
+    for (const args of [
+      ["--debug --kubelet-extra-args=--v=5"],
+      ['--debug --kubelet-extra-args="--v=5"'],
+      ["--debug --kubelet-extra-args --v=5"],
+      ["--debug --kubelet-extra-args", "--v=5"]
+    ])
+      assert.strictEqual(line(args), merged, args.join("|"))
   })
   it("expansions are the host's to make", () => {
     assert.strictEqual(
@@ -108,7 +133,6 @@ describe("installArgs", () => {
   it("reads the directories that other commands must know", () => {
     const made = make(["--data-dir=/d", "--kubelet-root-dir '/k l'", "--status-socket=/s"])
     assert.deepStrictEqual([made.dataDir, made.kubeletRootDir, made.statusSocket], ["/d", "/k l", "/s"])
-    assert.isUndefined(make(["--data-dir=$HOME/k0s"]).dataDir)
   })
   it("a controller that is no node has neither label nor host name; one that is has both", () => {
     const controller = (args: ReadonlyArray<string>) =>
@@ -128,7 +152,7 @@ describe("installArgs", () => {
       const words = args.join(" ")
       assert.strictEqual(made.words.join(" "), isNode ? both.replace("%s", words) : words)
       assert.strictEqual(made.isNode, isNode)
-      assert.strictEqual(made.nodeName, isNode ? "m-0" : undefined)
+      assert.strictEqual(nameOf(made), isNode ? "m-0" : undefined)
     }
   })
   it("machines that share their data share neither label nor host name", () => {
@@ -144,5 +168,16 @@ describe("installArgs", () => {
       Result.fail({ index: 1, why: "unpaired quote" })
     )
     assert.isTrue(Result.isFailure(installArgs({ ...input, args: ["--kubelet-extra-args"] })))
+    assert.isTrue(Result.isFailure(installArgs({ ...input, args: ["--debug --kubelet-extra-args"] })))
+  })
+  it("a data directory that only the host knows is refused: files are put there, and waited for", () => {
+    const input = { role: "worker" as const, machineName: "m", useSystemHostname: false, staticPods: false }
+    for (const args of [
+      ["--debug", "--data-dir=$HOME/k0s"],
+      ["--debug", "--data-dir $HOME/k0s"]
+    ]) {
+      const made = installArgs({ ...input, args })
+      assert.strictEqual(Result.isFailure(made) ? made.failure.index : undefined, 1)
+    }
   })
 })

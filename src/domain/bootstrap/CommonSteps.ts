@@ -7,7 +7,7 @@ import { DownloadSource, INSTALLER_URL } from "../DownloadUrl.ts"
 import { ADMIN_KUBECONFIG, type Common, DEFAULT_DATA_DIR, SENTINEL_PATH, urlFileOf } from "./CommonInput.ts"
 import { namedStep, type Step } from "./Payload.ts"
 import { BOUNDED, UPTIME } from "./Shell.ts"
-import { quote } from "./ShellWords.ts"
+import { hasExpansion, insideDoubleQuotes, plainText, quote, type Word } from "./ShellWords.ts"
 
 /** Seconds for the service to be active and kubelet to have registered the node: images of k0s are pulled meanwhile. */
 export const K0S_WAIT_SECONDS = 300
@@ -74,13 +74,21 @@ export const download = (c: Common): Step | undefined =>
 /** Where this k0s keeps its data. */
 export const dataDirOf = (c: Common): string => c.install.dataDir ?? DEFAULT_DATA_DIR
 
-/** Assignments that the waiting steps share. The node's name is the host's own, as kubelet spells it, unless known. */
+const LOWER = "tr '[:upper:]' '[:lower:]'"
+
+/** The node's name as kubelet spells it: the host's own, or what was given; what only the host knows is asked of it again. */
+const nodeName = (word: Word | undefined): string => {
+  if (word === undefined) return `$(uname -n | ${LOWER})`
+  return hasExpansion(word)
+    ? `$(printf '%s' "${insideDoubleQuotes(word)}" | ${LOWER})`
+    : quote(plainText(word).toLowerCase())
+}
+
+/** Assignments that the waiting steps share. */
 export const nodeVariables = (c: Common, kubeconfig: string): ReadonlyArray<string> => [
   `k0s=${quote(c.k0s)}`,
   `kubeconfig=${quote(kubeconfig)}`,
-  c.install.nodeName === undefined
-    ? "node=$(uname -n | tr '[:upper:]' '[:lower:]')"
-    : `node=${quote(c.install.nodeName)}`
+  `node=${nodeName(c.install.nodeName)}`
 ]
 
 /** As whoever `$kubeconfig` is for; k0s carries kubectl. */

@@ -43,6 +43,22 @@ export const textWord = (text: string): Word => [{ kind: "text", value: text }]
 /** What the word says, with expansions as they are written: for looking at flags, never for a shell. */
 export const plainText = (word: Word): string => word.map((piece) => piece.value).join("")
 
+export const hasExpansion = (word: Word): boolean => word.some((piece) => piece.kind === "expansion")
+
+/** What a program that splits its one argument again makes of the word; expansions stay whole. */
+export const splitAtBlanks = (word: Word): ReadonlyArray<Word> => {
+  const words: Array<Array<Piece>> = [[]]
+  for (const piece of word) {
+    if (piece.kind === "expansion") words.at(-1)?.push(piece)
+    else
+      for (const [index, value] of piece.value.split(/\s+/).entries()) {
+        if (index > 0) words.push([])
+        if (value !== "") words.at(-1)?.push({ kind: "text", value })
+      }
+  }
+  return words.filter((one) => one.length > 0)
+}
+
 /** The word without its first `length` characters, which must be text. */
 export const dropText = (word: Word, length: number): Word => {
   const [first, ...rest] = word

@@ -24,6 +24,7 @@ import {
   type TokenSecret,
   workerTokenSecret
 } from "../domain/JoinToken.ts"
+import { labelValue, qualifiedName } from "../domain/QualifiedName.ts"
 
 export type BootstrapConfig = K0sWorkerConfig | K0sControllerConfig
 export type BootstrapKind = "K0sWorkerConfig" | "K0sControllerConfig"
@@ -142,11 +143,27 @@ export const payloadOf = (
   })
 }
 
+/** What the API server would refuse only when the token is minted already. */
+const badMetadata = ({ spec }: BootstrapConfig): string | undefined => {
+  const { annotations = {}, labels = {} } = spec?.secretMetadata ?? {}
+  for (const [key, value] of Object.entries(labels)) {
+    if (qualifiedName(key) !== undefined) return "spec.secretMetadata.labels has a key that no label can have"
+    if (labelValue(value) !== undefined)
+      return `spec.secretMetadata.labels has a value for ${key} that no label can have`
+  }
+  return Object.keys(annotations).some((key) => qualifiedName(key.toLowerCase()) !== undefined)
+    ? "spec.secretMetadata.annotations has a key that no annotation can have"
+    : undefined
+}
+
 export const render = (
   config: BootstrapConfig,
   inputs: Inputs,
   token: BootstrapToken
-): Result.Result<Rendered, Refused> =>
-  Result.flatMap(payloadOf(config, inputs, token), (payload) =>
+): Result.Result<Rendered, Refused> => {
+  const bad = badMetadata(config)
+  if (bad !== undefined) return Result.fail({ message: bad })
+  return Result.flatMap(payloadOf(config, inputs, token), (payload) =>
     bootstrapData(payload, { customUserData: inputs.customUserData, ignition: config.spec?.ignition })
   )
+}

@@ -65,6 +65,27 @@ const cases: ReadonlyArray<Case> = [
     mend: respec({ args: [] })
   },
   {
+    name: "a label that no Secret can have",
+    spec: { secretMetadata: { labels: { "a key": "x" } } },
+    reason: "InvalidConfig",
+    says: /spec\.secretMetadata\.labels has a key/,
+    mend: respec({ secretMetadata: null })
+  },
+  {
+    name: "a value that no label of a Secret can have",
+    spec: { secretMetadata: { labels: { team: "hush-hush!" } } },
+    reason: "InvalidConfig",
+    says: /spec\.secretMetadata\.labels has a value for team/,
+    mend: respec({ secretMetadata: null })
+  },
+  {
+    name: "an annotation that no Secret can have",
+    spec: { secretMetadata: { annotations: { "a/b/c": "x" } } },
+    reason: "InvalidConfig",
+    says: /spec\.secretMetadata\.annotations has a key/,
+    mend: respec({ secretMetadata: null })
+  },
+  {
     name: "two files of one path, spelled differently",
     spec: {
       files: [

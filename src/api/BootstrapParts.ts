@@ -58,9 +58,13 @@ export const FileSchema = Schema.Struct({
   }),
   content: optional(Schema.String, "Content of the file."),
   contentFrom: optional(ContentSourceSchema, "Where the content of the file is taken from.", oneSourceHints),
-  permissions: optional(Schema.String, "Permissions of the file, as octal digits: 0644, which is also the default.", {
-    pattern: "^0?[0-7]{3,4}$"
-  })
+  permissions: optional(
+    Schema.String,
+    "Permissions of the file, as octal digits: 0644, which is also the default, and what an empty text means.",
+    {
+      pattern: "^(0?[0-7]{3,4})?$"
+    }
+  )
 })
 export interface BootstrapFile extends Schema.Schema.Type<typeof FileSchema> {}
 

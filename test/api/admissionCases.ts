@@ -292,6 +292,7 @@ const configs: ReadonlyArray<AdmissionCase> = [
     refused: "spec.files[0].permissions",
     by: "schema"
   },
+  { name: "empty permissions, which are the default", ...files({ path: "/a", content: "x", permissions: "" }) },
   { name: "octal permissions", ...files({ path: "/a", content: "x", permissions: "0755" }) },
   {
     name: "permissions in letters",

@@ -2,7 +2,7 @@
  * Owns how a demo looks on a terminal: one frame as text, from a picture and a width and height. Pure. Does not own when it
  * is drawn (Show.ts), nor what it shows (simulation/demo/Picture.ts).
  */
-import { styleText } from "node:util"
+import { stripVTControlCharacters, styleText } from "node:util"
 import type { MachinePicture, Picture, PoolPicture } from "../../simulation/demo/Picture.ts"
 import { totals } from "../../simulation/demo/Picture.ts"
 
@@ -26,8 +26,13 @@ const SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 const SMALL_BAR = 14
 /** Hosts of a pool that are drawn one by one. */
 const MAX_BLOCKS = 60
-/** Lines a frame needs besides machines and pools. */
-const FRAME_LINES = 9
+/** Machines that are shown even where there is no room. */
+const MIN_MACHINES = 3
+/** Columns of a machine's line before what it does: mark, name, host, state. */
+const NAME_COLUMNS = 42
+const HOST_COLUMNS = 16
+const STATE_COLUMNS = 13
+const BEFORE_DOING = 2 + NAME_COLUMNS + 1 + HOST_COLUMNS + 1 + STATE_COLUMNS + 1
 
 type Style = Parameters<typeof styleText>[0]
 type Paint = (style: Style, text: string) => string
@@ -37,7 +42,11 @@ const painter = (colours: boolean): Paint =>
 
 /** Cut or filled to just this width. */
 const sized = (text: string, width: number): string =>
-  text.length > width ? `${text.slice(0, Math.max(0, width - 1))}…` : text.padEnd(width)
+  text.length <= width ? text.padEnd(width) : width < 1 ? "" : `${text.slice(0, width - 1)}…`
+
+/** Rows that these lines take on a terminal, which breaks those that are too long. */
+const rowsOf = (lines: ReadonlyArray<string>, columns: number): number =>
+  lines.reduce((sum, line) => sum + Math.max(1, Math.ceil(stripVTControlCharacters(line).length / columns)), 0)
 
 export const bar = (share: number, width: number): readonly [string, string] => {
   const full = Math.round(Math.min(1, Math.max(0, share)) * width)
@@ -91,15 +100,18 @@ const machineLine = (paint: Paint, machine: MachinePicture, frame: Frame): strin
   const state = stateOf(machine)
   const style = STYLES[state] ?? "gray"
   const mark = state === "Running" ? "✔" : (SPINNER[frame.tick % SPINNER.length] ?? "")
-  const name = sized(`${machine.namespace}/${machine.name}`, 42)
-  const host = sized(machine.host, 16)
+  const name = sized(`${machine.namespace}/${machine.name}`, NAME_COLUMNS)
+  const host = sized(machine.host, HOST_COLUMNS)
+  const room = Math.max(0, frame.columns - BEFORE_DOING)
+  const short = (text: string) => sized(text, room).trimEnd()
+  const smallBar = Math.min(SMALL_BAR, room)
   const isRunning = machine.step !== "" && state === "Provisioning"
   const doing = isRunning
-    ? `${paintedBar(paint, machine.progress, SMALL_BAR, style)} ${machine.step} ${machine.stepName}`
+    ? `${paintedBar(paint, machine.progress, smallBar, style)}${sized(` ${machine.step} ${machine.stepName}`, room - smallBar).trimEnd()}`
     : state === "Running"
-      ? paint("gray", machine.isController ? "k0s controller: no Node" : "")
-      : paint("gray", sized(machine.reason === state ? "" : machine.reason, Math.max(10, frame.columns - 82)).trimEnd())
-  return `${paint(style, mark)} ${name} ${paint("gray", host)} ${paint(style, sized(state, 13))} ${doing}`
+      ? paint("gray", short(machine.isController ? "k0s controller: no Node" : ""))
+      : paint("gray", short(machine.reason === state ? "" : machine.reason))
+  return `${paint(style, mark)} ${name} ${paint("gray", host)} ${paint(style, sized(state, STATE_COLUMNS))} ${doing}`
 }
 
 const ORDER = ["Provisioning", "Claimed", "Cleaning", "Joining", "Deleting", "Pending", "Running"]
@@ -124,13 +136,10 @@ export const frameText = (frame: Frame): string => {
   const paint = painter(frame.colours)
   const { columns, picture, seconds } = frame
   const { machines, running } = totals(picture)
-  const room = Math.max(3, frame.rows - FRAME_LINES - picture.pools.length - frame.footer.length)
-  const visible = shown(picture.machines, room)
-  const hidden = picture.machines.filter((machine) => !visible.includes(machine))
   const width = Math.min(60, Math.max(20, columns - 40))
   const share = machines === 0 ? 0 : picture.machines.reduce((sum, one) => sum + one.progress, 0) / machines
   const time = `${seconds.toFixed(1)} s`
-  return [
+  const above = [
     `${paint("bold", frame.title)}${paint("gray", `  on ${frame.hosts}`)}`,
     "",
     `  ${paintedBar(paint, share, width, "green")}  ${paint("bold", `${running}/${machines}`)} machines running  ${paint("gray", time)}`,
@@ -138,9 +147,17 @@ export const frameText = (frame: Frame): string => {
     ...(picture.pools.length === 0
       ? []
       : [paint("bold", "Pools"), ...picture.pools.map((pool) => poolLine(paint, pool)), ""]),
-    paint("bold", "Machines"),
+    paint("bold", "Machines")
+  ]
+  const below = frame.footer.length === 0 ? [] : ["", ...frame.footer]
+  // The cursor stands in a row of its own below; what is higher than the terminal loses its upper end.
+  const room = Math.max(MIN_MACHINES, frame.rows - 1 - rowsOf([...above, ...below], columns))
+  const visible = shown(picture.machines, room)
+  const hidden = picture.machines.filter((machine) => !visible.includes(machine))
+  return [
+    ...above,
     ...visible.map((machine) => machineLine(paint, machine, frame)),
     ...(hidden.length === 0 ? [] : [paint("gray", `  and ${hidden.length} more: ${summary(hidden)}`)]),
-    ...(frame.footer.length === 0 ? [] : ["", ...frame.footer])
+    ...below
   ].join("\n")
 }

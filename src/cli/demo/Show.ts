@@ -7,9 +7,9 @@ import * as Clock from "effect/Clock"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
-import logUpdate from "log-update"
 import type { Demo } from "../../simulation/demo/Engine.ts"
 import type { MachinePicture } from "../../simulation/demo/Picture.ts"
+import { redraw } from "./Redraw.ts"
 import { frameText, stateOf } from "./Screen.ts"
 
 /** Between two frames, or two looks for changed lines. */
@@ -46,6 +46,7 @@ const jsonOf = (machine: MachinePicture, seconds: number): string =>
   })
 
 const screen = Effect.fnUntraced(function* (options: ShowOptions): Effect.fn.Return<Show, never, Scope.Scope> {
+  const terminal = redraw(process.stdout)
   let footer: ReadonlyArray<string> = []
   let tick = 0
   let ended = false
@@ -54,7 +55,7 @@ const screen = Effect.fnUntraced(function* (options: ShowOptions): Effect.fn.Ret
     const now = yield* Clock.currentTimeMillis
     tick += 1
     const { columns = WIDTH, rows = HEIGHT } = process.stdout
-    logUpdate(
+    terminal.draw(
       frameText({
         picture: options.demo.picture(),
         seconds: (now - options.startedMillis) / 1000,
@@ -71,7 +72,7 @@ const screen = Effect.fnUntraced(function* (options: ShowOptions): Effect.fn.Ret
   const end = Effect.andThen(
     draw,
     Effect.sync(() => {
-      if (!ended) logUpdate.done()
+      if (!ended) terminal.done()
       ended = true
     })
   )

@@ -155,6 +155,11 @@ spec:
     assert.strictEqual(report(second).stepsRunTwice, 0)
     const again = new Set(second.lines.flatMap((line) => JSON.parse(line).machine ?? []))
     for (const machine of seen) assert.isTrue(again.has(machine), machine)
-    // Two whole demos on hosts with a real shell, beside suites that do the same: a dozen seconds alone.
+    assert.deepStrictEqual(readdirSync(join(state, "workloads")), [], "deleted clusters are kept")
+    // Deleted whole, it begins anew: no namespace still on its way out, no Node of a machine of then.
+    const anew = await machinist(args)
+    assert.strictEqual(anew.code, 0, anew.errors)
+    assert.strictEqual(report(anew).running, report(anew).machines)
+    // Three whole demos on hosts with a real shell, beside suites that do the same: two dozen seconds alone.
   }, 240_000)
 })

@@ -9,9 +9,9 @@ import * as FileSystem from "effect/FileSystem"
 import * as Path from "effect/Path"
 import type { Keep } from "../../simulation/demo/Engine.ts"
 import { keepIn } from "../../simulation/StateDirectory.ts"
+import { keptWorkloads } from "./KeptWorkloads.ts"
 
 const MANAGEMENT = "management"
-const WORKLOADS = "workloads"
 const HOSTS = "hosts"
 const APPLIED = "examples-applied"
 
@@ -33,6 +33,7 @@ export const keepInDirectory = Effect.fnUntraced(function* (given: string) {
   const directory = path.resolve(given)
   yield* fs.makeDirectory(directory, { recursive: true, mode: 0o700 }).pipe(Effect.mapError(failed))
   const marker = path.join(directory, APPLIED)
+  const workloads = yield* keptWorkloads(directory)
   const kept: Kept = {
     hosts: path.join(directory, HOSTS),
     identity: directory,
@@ -45,13 +46,8 @@ export const keepInDirectory = Effect.fnUntraced(function* (given: string) {
           Effect.provideService(FileSystem.FileSystem, fs),
           Effect.provideService(Path.Path, path)
         ),
-      workload: ({ name, namespace }, server) =>
-        keepIn(server, path.join(directory, WORKLOADS, `${namespace}_${name}`)).pipe(
-          Effect.asVoid,
-          Effect.orDie,
-          Effect.provideService(FileSystem.FileSystem, fs),
-          Effect.provideService(Path.Path, path)
-        ),
+      workload: workloads.prepare,
+      forget: workloads.forget,
       isApplied: yield* fs.exists(marker).pipe(Effect.mapError(failed)),
       applied: fs.writeFileString(marker, "").pipe(Effect.orDie),
       removed: fs.remove(marker, { force: true }).pipe(Effect.orDie)

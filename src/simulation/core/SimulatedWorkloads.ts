@@ -133,6 +133,8 @@ export interface SimulatedWorkloadsOptions extends SimulatedApiServer.SimulatedA
     cluster: WorkloadCluster,
     server: SimulatedApiServer.SimulatedApiServerShape
   ) => Effect.Effect<void, never, Scope.Scope>
+  /** After a cluster is gone for good: one of the same name shall not begin with its Nodes. */
+  readonly forget?: (cluster: WorkloadCluster) => Effect.Effect<void>
   /** Serves them to others than this process; the way in is then a kubeconfig as any other. */
   readonly front?: WorkloadFront
 }
@@ -201,7 +203,7 @@ export const make = Effect.fnUntraced(function* (
         const known = workloads.get(keyOf(cluster))
         workloads.delete(keyOf(cluster))
         return known === undefined ? Effect.void : Scope.close(known.scope, Exit.void)
-      }),
+      }).pipe(Effect.andThen(options.forget?.(cluster) ?? Effect.void)),
     clusters:
       front !== undefined
         ? WorkloadClusters.layer

@@ -19,7 +19,7 @@ import { countsOf, type Farm } from "./Farm.ts"
 import { managementServer, type Prepare, startCore, startProvider } from "./Management.ts"
 import type { Manifest, ManifestError } from "./Manifests.ts"
 import { hostsOf } from "./Manifests.ts"
-import { type Picture, picture, remaining, totals } from "./Picture.ts"
+import { type Picture, picture, remaining, terminating, totals } from "./Picture.ts"
 import {
   applyExamples,
   applyFiles,
@@ -60,6 +60,8 @@ export interface Keep<E> {
     cluster: WorkloadCluster,
     server: SimulatedApiServerShape
   ) => Effect.Effect<void, never, Scope.Scope>
+  /** What `workload` kept of a cluster that is deleted. */
+  readonly forget: (cluster: WorkloadCluster) => Effect.Effect<void>
   /** True: the examples were applied by a process before this one. */
   readonly isApplied: boolean
   /** The examples are applied now. */
@@ -131,7 +133,7 @@ export const start = Effect.fnUntraced(function* <E>(options: DemoOptions<E>): E
   const { keep } = options
   const server = yield* managementServer(keep?.management)
   const workloads = yield* SimulatedWorkloads.make({
-    ...(keep === undefined ? {} : { prepare: keep.workload }),
+    ...(keep === undefined ? {} : { prepare: keep.workload, forget: keep.forget }),
     ...(options.front === undefined ? {} : { front: options.front })
   })
   const farm = yield* options.farm(workloads.k0s)
@@ -199,7 +201,12 @@ export const start = Effect.fnUntraced(function* <E>(options: DemoOptions<E>): E
     deleted = before - look().machines.length
     yield* deleteLeft(stage)
     yield* deleteNamespaces(stage, namespaces)
-    yield* until("objects are left", stalled, () => remaining(server.store), revision)
+    yield* until(
+      "objects are left",
+      stalled,
+      () => [...remaining(server.store), ...terminating(server.store)],
+      revision
+    )
     wasRemoved = true
     yield* keep?.removed ?? Effect.void
   })

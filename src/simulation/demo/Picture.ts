@@ -175,3 +175,9 @@ export const remaining = (store: ApiStore): ReadonlyArray<string> =>
   TIDIED.flatMap(([group, kind]) =>
     listOf(store, group, kind).map(({ metadata }) => `${kind} ${metadata.namespace ?? ""}/${metadata.name}`)
   )
+
+/** Namespaces that are being deleted: nothing can be made in one until it is gone. */
+export const terminating = (store: ApiStore): ReadonlyArray<string> =>
+  listOf(store, "", "Namespace")
+    .filter(({ metadata }) => metadata.deletionTimestamp !== undefined)
+    .map(({ metadata }) => `Namespace ${metadata.name}`)

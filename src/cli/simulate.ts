@@ -18,13 +18,17 @@ import type { JsonObject } from "../kube/KubeClient.ts"
 import { coreCrds } from "../simulation/core/crds.ts"
 import * as SimulatedWorkloads from "../simulation/core/SimulatedWorkloads.ts"
 import { standInCrds } from "../simulation/core/standins/crds.ts"
+import * as WorkloadFront from "../simulation/core/WorkloadFront.ts"
 import { startCore } from "../simulation/demo/Management.ts"
 import * as HttpsFront from "../simulation/http/HttpsFront.ts"
 import { keptIdentity, makeIdentity, writeSecretFile } from "../simulation/http/ServerIdentity.ts"
 import * as SimulatedApiServer from "../simulation/SimulatedApiServer.ts"
 import { keepIn } from "../simulation/StateDirectory.ts"
+import { keptWorkloads } from "./demo/KeptWorkloads.ts"
 
 const MAX_PORT = 65_535
+/** Where the management cluster listens, stand-in control planes do, too. */
+const LOOPBACK = "127.0.0.1"
 
 const flags = {
   kubeconfig: Flag.String("kubeconfig").pipe(
@@ -68,6 +72,16 @@ const told = (path: string, front: HttpsFront.HttpsFront, continued: boolean): s
     "Ctrl-C ends it."
   ].join("\n")
 
+/** The core, and the clusters of stand-in control planes: the provider is another process, which asks them for tokens. */
+const startCoreIn = Effect.fnUntraced(function* (
+  server: SimulatedApiServer.SimulatedApiServerShape,
+  state: string | undefined
+) {
+  const front = yield* WorkloadFront.make(LOOPBACK)
+  const kept = state === undefined ? {} : yield* keptWorkloads(state)
+  yield* startCore(server, yield* SimulatedWorkloads.make({ front, ...kept }))
+})
+
 const serve = Effect.fnUntraced(function* (input: Input) {
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
@@ -81,7 +95,7 @@ const serve = Effect.fnUntraced(function* (input: Input) {
   yield* Effect.forEach(crds, server.apply, { discard: true }).pipe(Effect.orDie)
   const identity = yield* Option.isSome(state) ? keptIdentity(state.value) : makeIdentity
   const front = yield* HttpsFront.make({ server, identity, port: input.port })
-  if (input.core) yield* startCore(server, yield* SimulatedWorkloads.make())
+  if (input.core) yield* startCoreIn(server, Option.getOrUndefined(state))
   yield* fs.makeDirectory(path.dirname(file), { recursive: true }).pipe(
     Effect.andThen(writeSecretFile(file, front.kubeconfig)),
     Effect.mapError((error) => failed(error, `cannot write ${file}: ${error.message}; give another --kubeconfig`))

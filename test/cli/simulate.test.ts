@@ -1,0 +1,99 @@
+/**
+ * `machinist simulate` and `machinist controller` as two processes: the provider reaches the clusters of stand-in control
+ * planes as it reaches any other, so that a Machine gets bootstrap data with a token of its own; they outlive SIGKILL.
+ */
+import { type ChildProcess, spawn } from "node:child_process"
+import { once } from "node:events"
+import { mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { fileURLToPath } from "node:url"
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
+import * as Schedule from "effect/Schedule"
+import { Secrets, secretText } from "../../src/api/Core.ts"
+import { K0sWorkerConfigs } from "../../src/api/K0sConfigs.ts"
+import { kubeconfigSecretName, SECRET_VALUE_KEY } from "../../src/api/Names.ts"
+import { TOKEN_SECRET_TYPE } from "../../src/domain/JoinToken.ts"
+import type { KubeClientShape } from "../../src/kube/KubeClient.ts"
+import { makeKubeClient } from "../../src/kube/LiveKubeClient.ts"
+import { stringAt } from "../../src/simulation/apiserver/Json.ts"
+import { rawKind } from "../../src/simulation/core/Raw.ts"
+import { readExamples } from "../../src/simulation/demo/Examples.ts"
+
+const MAIN = fileURLToPath(new URL("../../src/main.ts", import.meta.url))
+const NAMESPACE = "default"
+
+const started = (...args: ReadonlyArray<string>) =>
+  Effect.acquireRelease(
+    Effect.sync(() => spawn(process.execPath, [MAIN, ...args], { stdio: ["ignore", "pipe", "inherit"] })),
+    (child) => Effect.sync(() => child.kill("SIGKILL"))
+  )
+/** Something was said: it serves, or runs. */
+const up = (child: ChildProcess) => Effect.promise(() => once(child.stdout ?? assert.fail("no output"), "data"))
+
+const using = <A, E>(path: string, use: (client: KubeClientShape) => Effect.Effect<A, E>) =>
+  Effect.scoped(Effect.flatMap(makeKubeClient({ _tag: "Files", path }), use))
+
+const applyExample = (client: KubeClientShape) =>
+  Effect.gen(function* () {
+    const example = Result.getOrThrow(readExamples()).find(({ name }) => name === "remote-machine")
+    for (const { object } of example?.manifests ?? assert.fail("no such example")) {
+      const [group = "", version = ""] = stringAt(object, "apiVersion")?.split("/") ?? []
+      const kind = stringAt(object, "kind") ?? ""
+      const plural = `${kind.toLowerCase()}s`
+      yield* client.create(rawKind({ group, kind, plural, versions: [version] }), {
+        ...object,
+        metadata: { namespace: NAMESPACE, name: stringAt(object, "metadata", "name") ?? "" }
+      })
+    }
+  })
+
+/** Tokens in the workload cluster, by the way in that everybody has. */
+const tokens = (client: KubeClientShape) =>
+  Effect.gen(function* () {
+    const secret = yield* client.get(Secrets, { namespace: NAMESPACE, name: kubeconfigSecretName("remote-test") })
+    const kubeconfig = secretText(secret, SECRET_VALUE_KEY) ?? ""
+    const workload = yield* makeKubeClient({ _tag: "Text", kubeconfig })
+    const { items } = yield* workload.list(Secrets, { namespace: "kube-system" })
+    return items.filter(({ type }) => type === TOKEN_SECRET_TYPE).map(({ metadata }) => metadata.name)
+  }).pipe(Effect.scoped)
+
+const patiently = Effect.retry({ schedule: Schedule.spaced("200 millis"), times: 150 })
+
+describe("machinist simulate", () => {
+  it.live("is enough for machinist controller to give a Machine its bootstrap data", () =>
+    Effect.gen(function* () {
+      const directory = yield* Effect.acquireRelease(
+        Effect.sync(() => mkdtempSync(join(tmpdir(), "machinist-test-"))),
+        (made) => Effect.sync(() => rmSync(made, { recursive: true, force: true }))
+      )
+      const kubeconfig = join(directory, "kubeconfig")
+      const args = ["simulate", "--json", "--kubeconfig", kubeconfig, "--state", join(directory, "state")]
+      const server = yield* started(...args)
+      yield* up(server)
+      const provider = yield* started("controller", "--kubeconfig", kubeconfig)
+      yield* using(kubeconfig, applyExample)
+      const ref = { namespace: NAMESPACE, name: "remote-test-0" }
+      yield* using(kubeconfig, (client) =>
+        client.get(K0sWorkerConfigs, ref).pipe(
+          Effect.filterOrFail(
+            ({ status }) => status?.dataSecretName !== undefined,
+            ({ status }) => new Error(JSON.stringify(status?.conditions))
+          ),
+          patiently
+        )
+      )
+      const before = yield* using(kubeconfig, tokens)
+      assert.lengthOf(before, 1)
+
+      provider.kill("SIGKILL")
+      const dead = once(server, "exit")
+      server.kill("SIGKILL")
+      yield* Effect.promise(() => dead)
+      yield* up(yield* started(...args))
+      assert.deepStrictEqual(yield* using(kubeconfig, (client) => patiently(tokens(client))), before)
+    }).pipe(Effect.scoped)
+  )
+})

@@ -126,8 +126,10 @@ export const make = (kube: KubeClientShape) => {
     readThenWrite(readMachine(claimant), toBeWritten(known, claim), (machine) => {
       if (leaves(machine, claimant)) return Effect.fail(new ClaimLost({ why: "machine-leaves" }))
       const carried = claimOf(machine)
-      // Another leader was faster: its claim is completed, never written over.
-      if (carried !== undefined && carried.id !== claim.id && carried.id !== replaces)
+      // Another leader was faster: its claim is completed, never written over; least of all when its host was touched
+      // since (a leader that was held for longer than its lease chooses by an old copy).
+      const touched = runOf(machine)?.touched === true
+      if (carried !== undefined && carried.id !== claim.id && (carried.id !== replaces || touched))
         return Effect.fail(new ClaimLost({ why: "machine-claimed", machine }))
       const text = encodeClaim(claim)
       const finalizers = withFinalizer(machine, Names.REMOTE_MACHINE_FINALIZER)

@@ -19,7 +19,7 @@ import { rfc3339 } from "../domain/Rfc3339.ts"
 import type { JsonObject, KubeClientShape } from "../kube/KubeClient.ts"
 import type { KubeError } from "../kube/KubeError.ts"
 import * as Coalesced from "../runtime/Coalesced.ts"
-import { annotation, claimOf, keyOf } from "./Objects.ts"
+import { annotation, claimOf, keyOf, runOf } from "./Objects.ts"
 import { conditionsOf, type PoolVerdicts, type Verdict } from "./PoolVerdicts.ts"
 import { followed } from "./Population.ts"
 
@@ -184,7 +184,12 @@ export const make = Effect.fnUntraced(function* (kube: KubeClientShape, sources:
     const namespace = host.metadata.namespace ?? ""
     if (!claim.machine.startsWith(`${namespace}/`)) return Effect.succeed(false)
     return kube.get(RemoteMachines, { namespace, name: claim.machine.slice(namespace.length + 1) }).pipe(
-      Effect.map((machine) => machine.metadata.uid === claim.uid && claimOf(machine)?.id !== claim.id),
+      Effect.map((machine) => {
+        const carried = claimOf(machine)
+        // It touched some host, and does not say which: that may be this one.
+        const lost = runOf(machine)?.touched === true && (carried === undefined || machine.spec.address === undefined)
+        return machine.metadata.uid === claim.uid && carried?.id !== claim.id && !lost
+      }),
       Effect.catchIf(
         (error) => error.reason === "NotFound",
         () => Effect.succeed(false)

@@ -10,6 +10,7 @@ import * as HashMap from "effect/HashMap"
 import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
 import { TestClock } from "effect/testing"
+import * as ClaimWrites from "../../src/actors/ClaimWrites.ts"
 import { claimOf } from "../../src/actors/Objects.ts"
 import { PoolAllocator } from "../../src/actors/PoolAllocator.ts"
 import { type PooledRemoteMachine, PooledRemoteMachines } from "../../src/api/PooledRemoteMachine.ts"
@@ -431,6 +432,32 @@ describe("PoolAllocator", () => {
       yield* kube.patch(PooledRemoteMachines, ref("h1"), undone)
       yield* allocator.claim(claimantOf(machine), told)
       assertClaimed(yield* kube.get(RemoteMachines, ref("m1")), yield* kube.get(PooledRemoteMachines, ref("h1")))
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("a claim whose host was touched is not written over by a leader that chose by an old copy", () =>
+    Effect.gen(function* () {
+      const { kube } = yield* world
+      yield* createHost(kube, { name: "h1", address: "10.0.0.1" })
+      yield* createHost(kube, { name: "h2", address: "10.0.0.2" })
+      const machine = yield* createMachine(kube, { name: "m1", pool: "default" })
+      const { allocator } = yield* process(kube)
+      const first = yield* allocator.claim(claimantOf(machine), told)
+      const run = { fence: 1, touched: true, bootstrapKind: "", dataHash: "", k0sInstallDir: "", role: "worker" }
+      yield* kube.patch(RemoteMachines, ref("m1"), {
+        metadata: { annotations: { "machinist.dev/run": JSON.stringify(run) } }
+      })
+      const before = yield* kube.get(RemoteMachines, ref("m1"))
+      const other = { ...first.claim, id: "late", host: "h2" }
+      const lost = yield* Effect.flip(
+        ClaimWrites.make(kube).claim(claimantOf(machine), other, {
+          replaces: first.claim.id,
+          machine: undefined,
+          host: undefined
+        })
+      )
+      assert.strictEqual("why" in lost ? lost.why : lost.reason, "machine-claimed")
+      assert.deepStrictEqual(yield* kube.get(RemoteMachines, ref("m1")), before)
     }).pipe(Effect.scoped)
   )
 })

@@ -98,9 +98,17 @@ export const guards: ReadonlyArray<Guard> = [
     name: "intent-precondition",
     file: WRITES,
     promise: "an intent is never written over another leader's claim",
-    guard: "if (carried !== undefined && carried.id !== claim.id && carried.id !== replaces)",
-    instead: "if (carried !== undefined && false)",
+    guard: "(carried.id !== replaces || touched)",
+    instead: "touched",
     tests: [...claimTests, ...seeds]
+  },
+  {
+    name: "touched-host-is-kept",
+    file: WRITES,
+    promise: "a claim whose host was touched is never written over by who chose before",
+    guard: "(carried.id !== replaces || touched)",
+    instead: "carried.id !== replaces",
+    tests: claimTests
   },
   {
     name: "resource-version",

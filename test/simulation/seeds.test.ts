@@ -11,6 +11,7 @@ const REGRESSIONS = {
   20: "a leader change made a person's retry mean nothing",
   25: "two leaders claimed two hosts for one machine",
   111: "an intent was left on a machine whose host was lost",
+  145: "a leader that came back late wrote over the claim of a host that was touched meanwhile",
   147: "a freed host was shown as reserved, for ever",
   299: "a claim that lost its machine was not undone",
   306: "a host was given back as suspect while another leader used it",

@@ -90,6 +90,19 @@ const sentence = (report: Engine.Report, isRemoved: boolean): string => {
   return `${ran}${told}${isRemoved ? ` ${deleted} machines deleted.` : ""}`
 }
 
+/** A script reads the last line, however it ended. */
+const orReport =
+  (session: Session, demo: Engine.Demo) =>
+  <A, E extends { readonly message: string; readonly details?: ReadonlyArray<string> }, R>(
+    work: Effect.Effect<A, E, R>
+  ) =>
+    work.pipe(
+      Effect.tapError(() =>
+        session.json ? Effect.flatMap(demo.report, (report) => Console.log(JSON.stringify(report))) : Effect.void
+      ),
+      Effect.mapError(asUserError)
+    )
+
 const conclude = Effect.fnUntraced(function* (session: Session, demo: Engine.Demo) {
   const report = yield* demo.report
   const isRemoved = session.remove !== "no"
@@ -133,8 +146,8 @@ const session = Effect.fnUntraced(function* (input: Session) {
   const screen = yield* show({ demo, manner, title, startedMillis })
   if (input.remove !== "only") yield* demo.apply.pipe(Effect.mapError(asUserError))
   if (input.once || input.remove === "only") {
-    if (input.remove !== "only") yield* demo.ready.pipe(Effect.mapError(asUserError))
-    if (input.remove !== "no") yield* demo.remove.pipe(Effect.mapError(asUserError))
+    if (input.remove !== "only") yield* demo.ready.pipe(orReport(input, demo))
+    if (input.remove !== "no") yield* demo.remove.pipe(orReport(input, demo))
     yield* screen.end
     return yield* conclude(input, demo)
   }

@@ -121,7 +121,7 @@ const BAD: ReadonlyArray<BadInput> = [
   {
     name: "no-cloud-config",
     spec: at,
-    data: () => "#!/bin/sh\necho hello\n",
+    data: () => "echo hello\n",
     reason: "BootstrapDataInvalid",
     says: (world) => [inNamespace(world, dataSecret(world.name)), /cloud-config/],
     mend: (world) =>

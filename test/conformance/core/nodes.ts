@@ -66,8 +66,16 @@ export const nodes = (it: It): void => {
   it.effect("a Machine has no Node while two have its providerID", () =>
     Effect.gen(function* () {
       const { name, namespace } = yield* provisioned(unique)
+      // Else core may see the one before there is the other.
+      const paused = (value: string | null) =>
+        Effect.flatMap(get(Machines, namespace, name), (machine) =>
+          patch(Machines, machine, { metadata: { annotations: { "cluster.x-k8s.io/paused": value } } })
+        )
+      yield* paused("")
+      yield* until("paused", Machines, namespace, name, (one) => conditionOf(one, "Paused")?.["status"] === "True")
       yield* createNode(`${name}-a`, providerId(name))
       yield* createNode(`${name}-b`, providerId(name))
+      yield* paused(null)
       const { kube } = yield* workload
       const seen = yield* until("refuses to guess", Machines, namespace, name, (one) =>
         ["NodeReady", "NodeHealthy"].every((type) => conditionOf(one, type)?.["reason"] === "InternalError")

@@ -96,9 +96,7 @@ export const refOf = (name: string) => {
 const addressOf = (index: number): string => `10.${(index >> 16) & 255}.${(index >> 8) & 255}.${index & 255}`
 
 const conditionIn = (object: KubeObject, type: string): boolean =>
-  "status" in object &&
-  JSON.stringify(object.status ?? {}).length > 0 &&
-  conditionsOf(object.status).some((one) => one.type === type && one.status === "True")
+  "status" in object && conditionsOf(object.status).some((one) => one.type === type && one.status === "True")
 
 const conditionsOf = (status: unknown): ReadonlyArray<{ readonly type?: unknown; readonly status?: unknown }> =>
   typeof status === "object" && status !== null && "conditions" in status && Array.isArray(status.conditions)

@@ -1,5 +1,5 @@
 /**
- * Owns counting tests: from vitest's JSON report and exit code to passed, failed, skipped. Pure. Distrusts the report:
+ * Owns counting tests: from vitest's JSON report and exit code to passed, failed, skipped, and the failed ones' names. Pure. Distrusts the report:
  * whatever ended badly without a failed test in it (a file that doesn't load, a rejection nobody handled, a crash, no
  * report at all) is one failure more.
  */
@@ -22,6 +22,32 @@ const ofFile = (file) => {
   }
   if (file.status === "failed" && counts.failed === 0) counts.failed++
   return counts
+}
+
+/** How much of a failure's message is said again at the end, in characters: enough to know it by. */
+const REASON_LENGTH = 400
+
+/** A line for each test that failed: its file, its name, and how its message begins. `base` is taken off the file's path. */
+export const failures = (report, base = "") => {
+  const lines = []
+  const say = (file, name, message) => {
+    const reason = String(message ?? "")
+      .replace(/\s+/g, " ")
+      .slice(0, REASON_LENGTH)
+    const path = String(file.name ?? "a file").replace(`${base}/`, "")
+    lines.push(`FAILED ${path}${name === undefined ? "" : ` > ${name}`}: ${reason}`)
+  }
+  try {
+    const parsed = report === undefined ? {} : JSON.parse(report)
+    for (const file of parsed.testResults ?? []) {
+      const failed = (file.assertionResults ?? []).filter(({ status }) => status === "failed")
+      for (const test of failed) say(file, test.fullName, test.failureMessages?.[0])
+      if (failed.length === 0 && file.status === "failed") say(file, undefined, file.message)
+    }
+  } catch {
+    lines.push("FAILED: vitest's report is not whole")
+  }
+  return lines
 }
 
 /** `report` is the text of vitest's JSON report, undefined when it wrote none. */

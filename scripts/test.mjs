@@ -11,7 +11,7 @@ import { spawnSync } from "node:child_process"
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { nothing, plus, summary, tally } from "./tally.mjs"
+import { failures, nothing, plus, summary, tally } from "./tally.mjs"
 import { prepare, root, run } from "./toolchain.mjs"
 
 /** Whoever runs CI loses patience at 40 minutes; types, lint and drift come after us. */
@@ -87,6 +87,9 @@ const build = async (env, files) => {
   }
 }
 
+/** What failed, said again before the verdict: whoever reads only the end of a long log knows what to look for. */
+const failed = []
+
 /** One vitest project; what it reports in its JSON file is the count, its exit code the check on that. */
 const runProject = async (name, filters, { node, env }) => {
   const scratch = mkdtempSync(join(tmpdir(), "machinist-test-"))
@@ -100,7 +103,12 @@ const runProject = async (name, filters, { node, env }) => {
     const outcome = await runOrStop(node, args, { env, limitMillis })
     if (outcome.timedOut) say(`${name}: ended after ${Math.round(limitMillis / 60_000)} minutes, its limit`)
     const text = existsSync(report) ? readFileSync(report, "utf8") : undefined
-    return tally(text, outcome.code)
+    const counts = tally(text, outcome.code)
+    const named = failures(text, root)
+    failed.push(...named)
+    if (counts.failed > 0 && named.length === 0)
+      failed.push(`FAILED ${name}: no test, but vitest ended with ${outcome.code}`)
+    return counts
   } finally {
     rmSync(scratch, { recursive: true, force: true })
   }
@@ -135,5 +143,6 @@ const total = await main().catch((error) => {
   say(error.message)
   return { ...nothing, failed: 1 }
 })
+for (const line of failed) console.log(line)
 console.log(summary(total))
 process.exitCode = total.failed > 0 ? 1 : 0

@@ -6,7 +6,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
-import { nothing, plus, summary, tally } from "../../scripts/tally.mjs"
+import { failures, nothing, plus, summary, tally } from "../../scripts/tally.mjs"
 import { firstMissing, type Lock, root, run } from "../../scripts/toolchain.mjs"
 
 const report = (...files: ReadonlyArray<{ readonly status: string; readonly tests: ReadonlyArray<string> }>): string =>
@@ -45,6 +45,33 @@ describe("tally", () => {
       summary(plus({ passed: 1, failed: 2, skipped: 3 }, { passed: 10, failed: 20, skipped: 30 })),
       "11 passed, 22 failed, 33 skipped"
     )
+  })
+})
+
+describe("failures", () => {
+  it("names each failed test, its file from the root on, and how its message begins", () => {
+    const text = JSON.stringify({
+      testResults: [
+        {
+          name: "/clone/test/a.test.ts",
+          status: "failed",
+          assertionResults: [
+            { status: "passed", fullName: "a works" },
+            { status: "failed", fullName: "a fails", failureMessages: ["AssertionError: 1\n  is not 2"] }
+          ]
+        },
+        { name: "/clone/test/b.test.ts", status: "failed", message: "does not load", assertionResults: [] }
+      ]
+    })
+    assert.deepStrictEqual(failures(text, "/clone"), [
+      "FAILED test/a.test.ts > a fails: AssertionError: 1 is not 2",
+      "FAILED test/b.test.ts: does not load"
+    ])
+  })
+  it("nothing failed, nothing is said; half a report is", () => {
+    assert.deepStrictEqual(failures(report({ status: "passed", tests: ["passed"] })), [])
+    assert.deepStrictEqual(failures(undefined), [])
+    assert.strictEqual(failures('{"testResults":[').length, 1)
   })
 })
 

@@ -13,6 +13,7 @@ export default defineConfig({
         test: {
           name: "unit",
           include: ["test/**/*.test.ts", "examples/**/*.test.ts"],
+          setupFiles: ["test/support/seeded.ts"],
           exclude: ["test/live/**", "node_modules/**"],
           testTimeout: 180_000,
           hookTimeout: 60_000

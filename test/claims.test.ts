@@ -6,7 +6,13 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { Machines } from "../src/api/ClusterApi.ts"
 import { Events } from "../src/api/Core.ts"
-import { PAUSED_ANNOTATION, REMOTE_MACHINE_FINALIZER, SELECTOR_ANNOTATION, ZONE_LABEL } from "../src/api/Names.ts"
+import {
+  CLAIM_ANNOTATION,
+  PAUSED_ANNOTATION,
+  REMOTE_MACHINE_FINALIZER,
+  SELECTOR_ANNOTATION,
+  ZONE_LABEL
+} from "../src/api/Names.ts"
 import { PooledRemoteMachines } from "../src/api/PooledRemoteMachine.ts"
 import { RemoteMachines } from "../src/api/RemoteMachine.ts"
 import type { JsonObject } from "../src/kube/KubeClient.ts"
@@ -122,6 +128,45 @@ describe("which host a machine gets", () => {
       yield* pass(20)
       assert.strictEqual(yield* hostOf(world, "m-middle"), "10.0.0.2")
       assert.isUndefined(yield* hostOf(world, "a-young"))
+    })
+  )
+
+  it.effect("the oldest machine gets a host that is free when a process starts, whoever asks first; then by name", () =>
+    Effect.gen(function* () {
+      const world = yield* makeWorld
+      yield* world.startProvider()
+      for (const name of ["z-old", "n-middle", "m-middle", "a-young"]) {
+        if (name !== "m-middle") yield* pass(2)
+        yield* createMachine(world.kube, { name, pool: "default" })
+      }
+      yield* pass(5)
+      const [process] = world.processes
+      if (process !== undefined) yield* process.crash
+      yield* world.addHost(1)
+      yield* world.addHost(2)
+      yield* world.startProvider("next")
+      yield* pass(20)
+      assert.isDefined(yield* hostOf(world, "z-old"))
+      assert.isDefined(yield* hostOf(world, "m-middle"))
+      assert.isUndefined(yield* hostOf(world, "n-middle"))
+      assert.isUndefined(yield* hostOf(world, "a-young"))
+    })
+  )
+
+  it.effect("a machine that can't use a host yet holds none back when a process starts", () =>
+    Effect.gen(function* () {
+      const world = yield* makeWorld
+      yield* createMachine(world.kube, { name: "paused", pool: "default", annotations: { [PAUSED_ANNOTATION]: "" } })
+      yield* createMachine(world.kube, { name: "unbootstrapped", pool: "default" })
+      yield* world.kube.patch(Machines, ref("unbootstrapped"), { spec: { bootstrap: { dataSecretName: null } } })
+      yield* pass(2)
+      yield* createMachine(world.kube, { name: "young", pool: "default" })
+      yield* world.addHost(1)
+      yield* world.startProvider()
+      yield* pass(20)
+      assert.isDefined(yield* hostOf(world, "young"))
+      for (const name of ["paused", "unbootstrapped"])
+        assert.isUndefined((yield* machineNow(world, name)).metadata.annotations?.[CLAIM_ANNOTATION])
     })
   )
 })

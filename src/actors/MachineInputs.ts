@@ -8,7 +8,8 @@ import { clusterInfrastructureReady, clusterPaused, machineDataSecretName } from
 import * as Names from "../api/Names.ts"
 import type { RemoteMachine } from "../api/RemoteMachine.ts"
 import { parseLabelSelector } from "../domain/LabelSelector.ts"
-import type { Observed, State, Waiting } from "../domain/Machine.ts"
+import { activity, type Observed, type State, type Waiting } from "../domain/Machine.ts"
+import { recover } from "../domain/MachineRecovery.ts"
 import { pinned } from "./HostPins.ts"
 import { annotation, claimOf, hasFinalizer, keyOf, runOf } from "./Objects.ts"
 
@@ -45,6 +46,10 @@ export const observe = (machine: RemoteMachine, around: Surroundings): Observed 
   pins: pinned(machine),
   identity: { uid: machine.metadata.uid ?? "", machine: keyOf(machine) }
 })
+
+/** Whether its actor, were it to start now, would ask the pool allocator for a host. */
+export const asksForHost = (machine: RemoteMachine, around: Surroundings): boolean =>
+  activity(recover(observe(machine, around)))?._tag === "Claim"
 
 export const halted = (machine: RemoteMachine, { cluster }: Surroundings): State["halted"] => {
   if (annotation(machine, Names.DELETE_FOR_MOVE_ANNOTATION) !== undefined) return "moving"

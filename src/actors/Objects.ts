@@ -61,6 +61,12 @@ export const endpointOf = (machine: RemoteMachine): string | undefined =>
 export const isGone = ({ metadata }: Pick<KubeObject, "metadata">): boolean =>
   metadata.deletionTimestamp !== undefined && (metadata.finalizers ?? []).length === 0
 
+/** A cache may lag behind an answer to our own write. resourceVersions of one object grow (KEP-5504). */
+export const isOlder = (seen: KubeObject, known: KubeObject | undefined): boolean =>
+  known !== undefined &&
+  known.metadata.uid === seen.metadata.uid &&
+  Number(seen.metadata.resourceVersion ?? 0) < Number(known.metadata.resourceVersion ?? 0)
+
 /** Which hosts a person wants for it; none are selected by a text that is no selector, which its actor complains about. */
 const selectorOf = (machine: RemoteMachine): LabelSelector | undefined => {
   const text = annotation(machine, Names.SELECTOR_ANNOTATION)

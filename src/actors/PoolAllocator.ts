@@ -25,8 +25,9 @@ import type { Waiting } from "../domain/Machine.ts"
 import * as Pool from "../domain/Pool.ts"
 import { KubeClient } from "../kube/KubeClient.ts"
 import type { KubeError } from "../kube/KubeError.ts"
+import { newClaimId } from "./ClaimId.ts"
 import * as ClaimWrites from "./ClaimWrites.ts"
-import { claimOf, isGone, keyOf, machineView, suspectFor } from "./Objects.ts"
+import { claimOf, isGone, isOlder, keyOf, machineView, suspectFor } from "./Objects.ts"
 import * as PoolStatus from "./PoolStatus.ts"
 import * as PoolVerdicts from "./PoolVerdicts.ts"
 
@@ -45,6 +46,8 @@ export interface Around {
   readonly failureDomain: string | undefined
   /** It, or its Cluster: nothing is written on it. */
   readonly paused: boolean
+  /** Everything else that it needs is there: its actor asks for a host, or will as soon as it lives. */
+  readonly asks: boolean
 }
 
 export interface PoolAllocatorShape {
@@ -103,6 +106,9 @@ const make = Effect.gen(function* () {
   const hosts = new Map<string, PooledRemoteMachine>()
   const machines = new Map<string, RemoteMachine>()
   const paused = new Set<string>()
+  const asking = new Set<string>()
+  /** Asked for when this process began to give hosts away; their own actors have not asked yet. */
+  const early = new Set<string>()
   const releasing = new Set<string>()
   const verdicts = PoolVerdicts.make()
   let state = Pool.empty
@@ -249,8 +255,12 @@ const make = Effect.gen(function* () {
       const before = known?.claim
       machines.set(uid, machine)
       const view = machineView(machine, (around ?? known)?.failureDomain)
-      if (around !== undefined) paused[around.paused ? "add" : "delete"](uid)
+      if (around !== undefined) {
+        paused[around.paused ? "add" : "delete"](uid)
+        asking[around.asks ? "add" : "delete"](uid)
+      }
       yield* dispatch({ _tag: "MachineSeen", machine: view })
+      if (!asking.has(uid) && early.delete(uid)) yield* dispatch({ _tag: "Withdrawn", uid })
       if (before !== undefined && before.host !== "" && before.id !== view.claim?.id)
         yield* status.look(`${machine.metadata.namespace ?? ""}/${before.host}`)
       if (view.claim !== undefined && view.claim.host !== "")
@@ -262,27 +272,36 @@ const make = Effect.gen(function* () {
       const uid = machine.metadata.uid ?? ""
       const claim = Option.getOrUndefined(HashMap.get(state.machines, uid))?.claim
       machines.delete(uid)
-      paused.delete(uid)
+      for (const some of [paused, asking, early]) some.delete(uid)
       yield* dispatch({ _tag: "MachineGone", uid })
       if (claim !== undefined) yield* status.look(`${machine.metadata.namespace ?? ""}/${claim.host}`)
     })
 
   // ------------------------------------------------------------------------------------------------ the service
 
+  const requestOf = ({ uid, namespace, name, pool }: Parameters<PoolAllocatorShape["claim"]>[0]) =>
+    Effect.map(newClaimId, (claimId): Pool.Request => ({ uid, key: `${namespace}/${name}`, namespace, pool, claimId }))
+
+  /** Actors begin to ask one after the other; a host that is free by now is the oldest machine's all the same. */
+  const askEarly = Effect.gen(function* () {
+    const waiting = [...asking].flatMap((uid) => machines.get(uid) ?? [])
+    const requests = yield* Effect.forEach(
+      waiting,
+      ({ metadata: { uid = "", namespace = "", name }, spec: { pool } }) => requestOf({ uid, namespace, name, pool })
+    )
+    for (const { uid } of requests) early.add(uid)
+    yield* dispatch({ _tag: "Opened", requests })
+  })
+
   const claim: PoolAllocatorShape["claim"] = (claimant, told) =>
     Effect.gen(function* () {
       yield* open.await
       const answer = yield* Deferred.make<ClaimedMachine>()
       const waiter: Waiter = { told, answer, lastReason: "" }
-      const request = {
-        uid: claimant.uid,
-        key: `${claimant.namespace}/${claimant.name}`,
-        namespace: claimant.namespace,
-        pool: claimant.pool,
-        claimId: yield* newClaimId
-      }
+      const request = yield* requestOf(claimant)
       return yield* Effect.acquireUseRelease(
         Effect.suspend(() => {
+          early.delete(claimant.uid)
           waiters.set(claimant.uid, waiter)
           return dispatch({ _tag: "Asked", request })
         }),
@@ -342,10 +361,7 @@ const make = Effect.gen(function* () {
     hostGone,
     machineSeen,
     machineGone,
-    synced: Effect.andThen(
-      open.open,
-      status.lookAtAll(() => hosts.keys())
-    ),
+    synced: askEarly.pipe(Effect.andThen(open.open), Effect.andThen(status.lookAtAll(() => hosts.keys()))),
     idle: Effect.sync(() =>
       [...hosts.values()].filter((host) => isIdle(Option.getOrUndefined(HashMap.get(state.hosts, keyOf(host)))))
     ),
@@ -375,20 +391,3 @@ const unfailing = (what: string, work: Effect.Effect<void>): Effect.Effect<void>
           Effect.andThen(Effect.suspend(() => unfailing(what, work)))
         )
   )
-
-/** A cache may lag behind an answer to our own write. resourceVersions of one object grow (KEP-5504). */
-const isOlder = (seen: PooledRemoteMachine | RemoteMachine, known: PooledRemoteMachine | RemoteMachine | undefined) => {
-  if (known === undefined || known.metadata.uid !== seen.metadata.uid) return false
-  return Number(seen.metadata.resourceVersion ?? 0) < Number(known.metadata.resourceVersion ?? 0)
-}
-
-const CLAIM_ID_ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
-/** 20 characters of 36: about 103 bits. */
-const CLAIM_ID_LENGTH = 20
-
-const newClaimId: Effect.Effect<string> = Effect.gen(function* () {
-  let id = ""
-  for (let index = 0; index < CLAIM_ID_LENGTH; index++)
-    id += CLAIM_ID_ALPHABET[yield* Random.nextIntBetween(0, CLAIM_ID_ALPHABET.length, { halfOpen: true })] ?? ""
-  return id
-})

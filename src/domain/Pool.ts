@@ -84,7 +84,7 @@ export interface State {
   readonly hosts: HashMap.HashMap<string, HostView>
   readonly machines: HashMap.HashMap<string, MachineView>
   readonly index: index.PoolIndex
-  /** The oldest machine first; of two of one age, who asked first. */
+  /** The oldest machine first; of two of one age, by name: who asks first means nothing after a restart. */
   readonly waiting: ReadonlyArray<Request>
   /** By the machine's uid. */
   readonly grants: HashMap.HashMap<string, Grant>
@@ -107,6 +107,8 @@ export type Event =
   | { readonly _tag: "MachineSeen"; readonly machine: MachineView }
   | { readonly _tag: "MachineGone"; readonly uid: string }
   | { readonly _tag: "Asked"; readonly request: Request }
+  /** A process begins to give hosts away: all who are known to wait, at once, so that nobody is first by chance. */
+  | { readonly _tag: "Opened"; readonly requests: ReadonlyArray<Request> }
   /** The requester no longer waits; a grant under way goes on to its end, so that no write is left half known. */
   | { readonly _tag: "Withdrawn"; readonly uid: string }
   | { readonly _tag: "GrantEnded"; readonly uid: string; readonly granted: boolean }
@@ -165,6 +167,8 @@ export const transition = (state: State, event: Event): State => {
         state.waiting.some((one) => one.uid === event.request.uid) || HashMap.has(state.grants, event.request.uid)
       return known ? state : grant(enqueue(state, event.request), event.request)
     }
+    case "Opened":
+      return assign(event.requests.reduce(enqueue, state))
     case "Withdrawn":
       return { ...state, waiting: state.waiting.filter((one) => one.uid !== event.uid) }
     case "Cancelled": {
@@ -200,12 +204,13 @@ const asksAnew = (before: MachineView | undefined, after: MachineView): boolean 
   before?.failureDomain !== after.failureDomain ||
   before?.adopts !== after.adopts
 
-/** After those that are as old or older. */
 const enqueue = (state: State, request: Request): State => {
-  const age = (one: Request) => machineOf(state, one.uid)?.createdAt ?? ""
-  const mine = age(request)
   let at = state.waiting.length
-  for (let before = state.waiting[at - 1]; before !== undefined && age(before) > mine; before = state.waiting[at - 1])
+  for (
+    let last = state.waiting[at - 1];
+    last !== undefined && isBefore(state, request, last);
+    last = state.waiting[at - 1]
+  )
     at -= 1
   return { ...state, waiting: [...state.waiting.slice(0, at), request, ...state.waiting.slice(at)] }
 }
@@ -225,6 +230,11 @@ const assign = (state: State, pool?: string): State => {
     next = after
   }
   return next
+}
+
+const isBefore = (state: State, a: Request, b: Request): boolean => {
+  const [ageOfA, ageOfB] = [a, b].map(({ uid }) => machineOf(state, uid)?.createdAt ?? "")
+  return ageOfA === ageOfB ? a.key < b.key : (ageOfA ?? "") < (ageOfB ?? "")
 }
 
 const assignOne = (state: State, uid: string): State => {

@@ -4,7 +4,7 @@
 import * as Effect from "effect/Effect"
 import { KeyGuard } from "../actors/KeyGuard.ts"
 import * as MachineActor from "../actors/MachineActor.ts"
-import { halted } from "../actors/MachineInputs.ts"
+import { asksForHost, halted } from "../actors/MachineInputs.ts"
 import { PoolAllocator } from "../actors/PoolAllocator.ts"
 import * as PoolProbes from "../actors/PoolProbes.ts"
 import * as QuarantineCleaner from "../actors/QuarantineCleaner.ts"
@@ -35,7 +35,8 @@ export const run = Effect.fnUntraced(function* (core: Core, { entered }: Inspect
       Effect.andThen(
         allocator.machineSeen(machine, {
           failureDomain: nonEmpty(surroundings.owner?.spec?.failureDomain),
-          paused: halted(machine, surroundings) !== undefined
+          paused: halted(machine, surroundings) !== undefined,
+          asks: asksForHost(machine, surroundings)
         }),
         keys.machineSeen(machine, halted(machine, surroundings) !== undefined)
       )

@@ -435,6 +435,34 @@ describe("PoolAllocator", () => {
     }).pipe(Effect.scoped)
   )
 
+  it.effect("who is asked for when a process starts, and then can't use a host, holds none back and gets none", () =>
+    Effect.gen(function* () {
+      const { server, kube } = yield* world
+      const old = yield* createMachine(kube, { name: "old", pool: "default" })
+      yield* TestClock.adjust(2_000)
+      const young = yield* createMachine(kube, { name: "young", pool: "default" })
+      const client = server.client("provider")
+      const context = yield* Layer.build(PoolAllocator.layer.pipe(Layer.provide(Layer.succeed(KubeClient, client))))
+      const allocator = yield* PoolAllocator.pipe(Effect.provideContext(context))
+      const around = { failureDomain: undefined, paused: false, asks: true }
+      yield* Effect.forEach([young, old], (machine) => allocator.machineSeen(machine, around))
+      yield* allocator.synced
+      assert.deepStrictEqual(
+        (yield* allocator.state).waiting.map(({ key }) => key),
+        ["default/old", "default/young"]
+      )
+      // Before its actor lives.
+      yield* allocator.machineSeen(old, { ...around, paused: true, asks: false })
+      const asked = yield* Effect.forkScoped(allocator.claim(claimantOf(young), told))
+      yield* TestClock.adjust(1)
+      // Who has asked is not forgotten when the caches say, late, that it does not ask.
+      yield* allocator.machineSeen(young, { ...around, asks: false })
+      yield* allocator.hostSeen(yield* createHost(kube, { name: "h1", address: "10.0.0.1" }))
+      assert.strictEqual((yield* Fiber.join(asked)).claim.host, "h1")
+      assert.isUndefined(claimOf(yield* kube.get(RemoteMachines, ref("old"))))
+    }).pipe(Effect.scoped)
+  )
+
   it.effect("a claim whose host was touched is not written over by a leader that chose by an old copy", () =>
     Effect.gen(function* () {
       const { kube } = yield* world

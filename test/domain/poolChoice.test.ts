@@ -66,13 +66,13 @@ const zone = (failureDomain: string) => ({ failureDomain, labels: { "topology.ku
 const claim = (uid: string, on: string): Claim => ({ id: `claim-${uid}`, host: on, machine: `default/${uid}`, uid })
 
 describe("who is served", () => {
-  it("the oldest machine, whatever the order they asked in; of one age, who asked first", () => {
+  it("the oldest machine, whatever the order they asked in; of one age, by name", () => {
     const waiting = having(
       machine("young", { createdAt: "2026-01-03T00:00:00Z" }),
       machine("old", { createdAt: "2026-01-01T00:00:00Z" }),
       machine("middle", { createdAt: "2026-01-02T00:00:00Z" }),
       machine("middle-too", { createdAt: "2026-01-02T00:00:00Z" }),
-      ...["young", "middle", "old", "middle-too"].map((uid) => asks(uid))
+      ...["young", "middle-too", "old", "middle"].map((uid) => asks(uid))
     )
     assert.deepStrictEqual(
       waiting.waiting.map(({ uid }) => uid),

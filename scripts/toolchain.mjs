@@ -63,7 +63,8 @@ const whyInstall = () => {
 const install = () => {
   // Under `npm test` this is the npm that started us; a bare `node scripts/test.mjs` takes the one on PATH.
   const npm = process.env.npm_execpath
-  const args = ["ci", "--include=dev", "--include=optional", "--no-fund", "--no-audit"]
+  // Without npm's warnings: that a dependency wants a newer Node is why one is among them.
+  const args = ["ci", "--include=dev", "--include=optional", "--no-fund", "--no-audit", "--loglevel=error"]
   const [command, all] = npm?.endsWith("npm-cli.js") ? [process.execPath, [npm, ...args]] : ["npm", args]
   return spawnSync(command, all, { cwd: root, stdio: ["ignore", "inherit", "inherit"] }).status === 0
 }

@@ -104,7 +104,12 @@ describe("the fields of a machine", () => {
 
     it.effect(`each has its default, on a host that the machine has ${how}`, () =>
       Effect.gen(function* () {
-        const { run, clean } = yield* through(how, { address: "10.0.0.1", port: 2222, sshKeyRef: { name: "key" } })
+        const { run, clean } = yield* through(how, {
+          address: "10.0.0.1",
+          port: 2222,
+          workingDir: "",
+          sshKeyRef: { name: "key" }
+        })
         assert.strictEqual(run.access.target.user, "root")
         assert.isFalse(run.access.useSudo)
         assert.strictEqual(run.request.workingDir, "/etc/k0smotron")

@@ -222,6 +222,8 @@ export const redaction = (data: Bootstrap | undefined, access: HostAccess | unde
     )
   ])
 
+const workingDirOf = ({ spec }: RemoteMachine): string => spec.workingDir || HOST_DEFAULTS.workingDir
+
 /** What cleaning will need one day, taken down before anything is changed. */
 export const runRecord = (around: Surroundings, data: Bootstrap, fence: number): RunRecord => {
   const facts = installFacts(data.payload)
@@ -254,7 +256,7 @@ export const runRequest = (
     tenant: who,
     dataHash: data.dataHash,
     attempt,
-    workingDir: machine.spec.workingDir ?? HOST_DEFAULTS.workingDir,
+    workingDir: workingDirOf(machine),
     files,
     steps: machine.spec.commandsAsScript === true && steps.length > 0 ? [commandsAsScript(steps)] : steps,
     sentinel: true,
@@ -293,7 +295,7 @@ export const cleanRequest = (
     verb: "clean",
     tenant: who,
     attempt,
-    workingDir: machine.spec.workingDir ?? HOST_DEFAULTS.workingDir,
+    workingDir: workingDirOf(machine),
     // Every step of a cleaning runs, whatever became of the one before.
     steps: machine.spec.commandsAsScript === true && steps.length > 0 ? [commandsAsScript(steps, "keepGoing")] : steps,
     remove,

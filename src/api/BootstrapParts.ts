@@ -144,7 +144,7 @@ export const bootstrapFields = (role: "worker" | "controller", presence: "exactl
   downloadURL: optional(
     Schema.String,
     "Where k0s is downloaded from (http, https or oci); version is ignored then. By default https://get.k0s.sh is used.",
-    { maxLength: 2048, pattern: "^(https?|oci)://[^\\s]+$" }
+    { maxLength: 2048, pattern: "^((https?|oci)://[^\\s]+)?$" }
   ),
   k0sInstallDir: optional(Schema.String, "Directory that the k0s binary is in, or is installed to.", {
     default: BOOTSTRAP_DEFAULTS.k0sInstallDir,

@@ -89,8 +89,8 @@ export const opaque = Schema.Record(Schema.String, Schema.Unknown)
 
 /** Hint of a path on a host: absolute, and not a directory by its spelling. */
 export const ABSOLUTE_PATH = "^/([^\\x00\\n]*[^/\\x00\\n])$"
-/** Hint of a directory on a host: absolute. */
-export const ABSOLUTE_DIRECTORY = "^/[^\\x00\\n]*$"
+/** Hint of a directory on a host: absolute, or empty, as k0smotron's users may have it, for the default. */
+export const ABSOLUTE_DIRECTORY = "^(/[^\\x00\\n]*)?$"
 /** Characters: PATH_MAX of Linux. */
 export const MAX_PATH_LENGTH = 4096
 /** Characters: Kubernetes object names. */

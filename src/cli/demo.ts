@@ -6,6 +6,8 @@ import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import { STALLED_SECONDS } from "../simulation/demo/Engine.ts"
+import { seconds } from "./Duration.ts"
 import { chooseHosts } from "./demo/Hosts.ts"
 import { keepInDirectory } from "./demo/Kept.ts"
 import { failed, readFiles, runSession } from "./demo/Session.ts"
@@ -24,6 +26,12 @@ export const verbose = Flag.Boolean("verbose").pipe(
   Flag.withDescription("The provider's log on standard error; no live screen"),
   Flag.withDefault(false)
 )
+export const timeout = Flag.String("timeout").pipe(
+  Flag.withDescription(
+    "With --once or --delete: give up when nothing has changed for so long, and say what was waited for"
+  ),
+  Flag.withDefault(`${STALLED_SECONDS}s`)
+)
 export const advertiseAddress = Flag.String("advertise-address").pipe(
   Flag.withDescription(
     "With real hosts: the address or name by which they reach this machine. Default: the one it reaches the first host from"
@@ -37,6 +45,7 @@ const flags = {
     Flag.withDefault(6)
   ),
   once,
+  timeout,
   json,
   remove: Flag.Boolean("delete").pipe(
     Flag.withDescription("With --once: delete everything again, and verify that every host is clean"),
@@ -95,6 +104,7 @@ const run = Effect.fnUntraced(function* (input: Input) {
   const kept = Option.isSome(input.state) ? yield* keepInDirectory(input.state.value) : undefined
   const hosts = yield* chooseHosts(input.hosts, kept?.hosts)
   const { json, once, verbose } = input
+  const stalledSeconds = yield* seconds("timeout", input.timeout)
   return yield* runSession({
     title: files === undefined ? `Machinist: every example, and ${input.machines} pooled workers` : "Machinist",
     machines: input.machines,
@@ -103,6 +113,7 @@ const run = Effect.fnUntraced(function* (input: Input) {
     advertiseAddress: Option.getOrUndefined(input.advertiseAddress),
     kept,
     once,
+    stalledSeconds,
     remove: input.remove ? "afterwards" : "no",
     json,
     verbose,

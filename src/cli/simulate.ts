@@ -59,6 +59,9 @@ const crds: ReadonlyArray<JsonObject> = [
 
 const failed = (cause: unknown, userMessage: string) => new CliError.UserError({ cause, userMessage })
 
+/** How this program was called: in a clone of the project it is on no PATH. */
+const self = (): string => (process.env["npm_lifecycle_event"] === "machinist" ? "npm run machinist --" : "machinist")
+
 const told = (path: string, front: HttpsFront.HttpsFront, continued: boolean): string =>
   [
     `${continued ? "The management cluster of the last time is" : "A management cluster is"} served at ${front.url}`,
@@ -66,9 +69,9 @@ const told = (path: string, front: HttpsFront.HttpsFront, continued: boolean): s
     `  export KUBECONFIG=${path}`,
     "  kubectl api-resources --categories=cluster-api",
     "  kubectl explain remotemachine.spec",
-    "  kubectl get machines,remotemachines -A -w",
+    "  kubectl get machines -A --watch",
     "",
-    `The provider, in another terminal: machinist controller --kubeconfig ${path}`,
+    `The provider, in another terminal: ${self()} controller --kubeconfig ${path}`,
     "Ctrl-C ends it."
   ].join("\n")
 

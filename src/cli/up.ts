@@ -7,10 +7,11 @@ import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import { seconds } from "./Duration.ts"
 import { realHosts } from "./demo/Hosts.ts"
 import { keepInDirectory } from "./demo/Kept.ts"
 import { readFiles, runSession } from "./demo/Session.ts"
-import { advertiseAddress, json, once, tryWithFiles, verbose } from "./demo.ts"
+import { advertiseAddress, json, once, timeout, tryWithFiles, verbose } from "./demo.ts"
 
 const flags = {
   files: Flag.File("f", { mustExist: true }).pipe(
@@ -28,6 +29,7 @@ const flags = {
     Flag.withDefault(false)
   ),
   once,
+  timeout,
   json,
   advertiseAddress,
   verbose
@@ -47,6 +49,7 @@ const run = Effect.fnUntraced(function* (input: Input) {
   const hosts = yield* realHosts(input.hosts)
   const kept = yield* keepInDirectory(input.state)
   const { json, once, verbose } = input
+  const stalledSeconds = yield* seconds("timeout", input.timeout)
   return yield* runSession({
     title: "Machinist",
     machines: 0,
@@ -55,6 +58,7 @@ const run = Effect.fnUntraced(function* (input: Input) {
     advertiseAddress: Option.getOrUndefined(input.advertiseAddress),
     kept,
     once,
+    stalledSeconds,
     remove: input.remove ? "only" : "no",
     json,
     verbose,

@@ -60,6 +60,11 @@ const machines: ReadonlyArray<AdmissionCase> = [
     by: "schema"
   },
   {
+    name: "an empty working directory, which is the default",
+    plural: "remotemachines",
+    spec: { ...host, workingDir: "" }
+  },
+  {
     name: "a provisionJob with any template",
     plural: "remotemachines",
     spec: { ...host, provisionJob: { jobSpecTemplate: { spec: { template: { spec: { containers: [] } } } } } }
@@ -302,6 +307,7 @@ const configs: ReadonlyArray<AdmissionCase> = [
   },
   { name: "user data from a ConfigMap", ...worker({ customUserDataRef: configMap }) },
   { name: "user data from nowhere", ...worker({ customUserDataRef: {} }), refused: oneSource, by: "rule" },
+  { name: "empty places, which are the defaults", ...worker({ workingDir: "", k0sInstallDir: "", downloadURL: "" }) },
   { name: "a download from https", ...worker({ downloadURL: "https://example.com/k0s" }) },
   { name: "a download from a registry", ...worker({ downloadURL: "oci://example.com/k0s:v1" }) },
   {

@@ -108,6 +108,32 @@ spec:
     assert.include(ended.lines.join("\n"), '"host":"192.0.2.7:22"')
   })
 
+  it("that can't end well ends with the report all the same, and not with 0", async () => {
+    const file = join(directory, "waits.yaml")
+    const name = "waits"
+    writeFileSync(
+      file,
+      `apiVersion: infrastructure.cluster.x-k8s.io/v1beta1
+kind: RemoteMachine
+metadata: {name: ${name}}
+spec: {address: 192.0.2.7, sshKeyRef: {name: k}}
+---
+apiVersion: cluster.x-k8s.io/v1beta1
+kind: Machine
+metadata: {name: ${name}}
+spec:
+  clusterName: ${name}
+  bootstrap: {dataSecretName: nobody-makes-it}
+  infrastructureRef: {apiVersion: infrastructure.cluster.x-k8s.io/v1beta1, kind: RemoteMachine, name: ${name}}
+`
+    )
+    const ended = await machinist(["demo", "-f", file, "--once", "--json", "--hosts", "memory", "--timeout", "2s"])
+    assert.strictEqual(ended.code, 1)
+    assert.match(ended.errors, /machines are not ready/)
+    const { machines, ready, running } = report(ended)
+    assert.deepStrictEqual({ machines, ready, running }, { machines: 1, ready: 0, running: 0 })
+  })
+
   it("serves kubectl until Ctrl-C, says what to try, and leaves nothing behind", async () => {
     let kubeconfig = ""
     let mode = 0
@@ -129,6 +155,7 @@ spec:
     const refusals: ReadonlyArray<readonly [args: ReadonlyArray<string>, says: RegExp]> = [
       [["--delete"], /--once/],
       [["--once", "--machines", "-1"], /--machines takes a number/],
+      [["--once", "--timeout", "soon"], /--timeout takes a duration/],
       [["--once", "--hosts", "moon"], /sh, memory or a file/],
       [["--once", "--hosts", "memory", "--state", join(directory, "none")], /--state needs --hosts sh/],
       [["--once", "-f", join(directory, "missing.yaml")], /missing\.yaml/]

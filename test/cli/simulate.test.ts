@@ -12,7 +12,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
-import { Secrets, secretText } from "../../src/api/Core.ts"
+import { type Secret, Secrets, secretText } from "../../src/api/Core.ts"
 import { K0sWorkerConfigs } from "../../src/api/K0sConfigs.ts"
 import { kubeconfigSecretName, SECRET_VALUE_KEY } from "../../src/api/Names.ts"
 import { TOKEN_SECRET_TYPE } from "../../src/domain/JoinToken.ts"
@@ -50,6 +50,12 @@ const applyExample = (client: KubeClientShape) =>
     }
   })
 
+/** From its creation to its end, to the minute. */
+const hoursOf = (token: Secret): number => {
+  const millis = Date.parse(secretText(token, "expiration") ?? "") - Date.parse(token.metadata.creationTimestamp ?? "")
+  return Math.round(millis / 60_000) / 60
+}
+
 /** Tokens in the workload cluster, by the way in that everybody has. */
 const tokens = (client: KubeClientShape) =>
   Effect.gen(function* () {
@@ -57,43 +63,50 @@ const tokens = (client: KubeClientShape) =>
     const kubeconfig = secretText(secret, SECRET_VALUE_KEY) ?? ""
     const workload = yield* makeKubeClient({ _tag: "Text", kubeconfig })
     const { items } = yield* workload.list(Secrets, { namespace: "kube-system" })
-    return items.filter(({ type }) => type === TOKEN_SECRET_TYPE).map(({ metadata }) => metadata.name)
+    return items
+      .filter(({ type }) => type === TOKEN_SECRET_TYPE)
+      .map((token) => ({ name: token.metadata.name, hours: hoursOf(token) }))
   }).pipe(Effect.scoped)
 
 const patiently = Effect.retry({ schedule: Schedule.spaced("200 millis"), times: 150 })
 
 describe("machinist simulate", () => {
-  it.live("is enough for machinist controller to give a Machine its bootstrap data", () =>
-    Effect.gen(function* () {
-      const directory = yield* Effect.acquireRelease(
-        Effect.sync(() => mkdtempSync(join(tmpdir(), "machinist-test-"))),
-        (made) => Effect.sync(() => rmSync(made, { recursive: true, force: true }))
-      )
-      const kubeconfig = join(directory, "kubeconfig")
-      const args = ["simulate", "--json", "--kubeconfig", kubeconfig, "--state", join(directory, "state")]
-      const server = yield* started(...args)
-      yield* up(server)
-      const provider = yield* started("controller", "--kubeconfig", kubeconfig)
-      yield* using(kubeconfig, applyExample)
-      const ref = { namespace: NAMESPACE, name: "remote-test-0" }
-      yield* using(kubeconfig, (client) =>
-        client.get(K0sWorkerConfigs, ref).pipe(
-          Effect.filterOrFail(
-            ({ status }) => status?.dataSecretName !== undefined,
-            ({ status }) => new Error(JSON.stringify(status?.conditions))
-          ),
-          patiently
+  it.live(
+    "is enough for machinist controller to give a Machine its bootstrap data, with a token of the life it was told",
+    () =>
+      Effect.gen(function* () {
+        const directory = yield* Effect.acquireRelease(
+          Effect.sync(() => mkdtempSync(join(tmpdir(), "machinist-test-"))),
+          (made) => Effect.sync(() => rmSync(made, { recursive: true, force: true }))
         )
-      )
-      const before = yield* using(kubeconfig, tokens)
-      assert.lengthOf(before, 1)
+        const kubeconfig = join(directory, "kubeconfig")
+        const args = ["simulate", "--json", "--kubeconfig", kubeconfig, "--state", join(directory, "state")]
+        const server = yield* started(...args)
+        yield* up(server)
+        const provider = yield* started("controller", "--kubeconfig", kubeconfig, "--bootstrap-token-ttl", "2h")
+        yield* using(kubeconfig, applyExample)
+        const ref = { namespace: NAMESPACE, name: "remote-test-0" }
+        yield* using(kubeconfig, (client) =>
+          client.get(K0sWorkerConfigs, ref).pipe(
+            Effect.filterOrFail(
+              ({ status }) => status?.dataSecretName !== undefined,
+              ({ status }) => new Error(JSON.stringify(status?.conditions))
+            ),
+            patiently
+          )
+        )
+        const before = yield* using(kubeconfig, tokens)
+        assert.deepStrictEqual(
+          before.map(({ hours }) => hours),
+          [2]
+        )
 
-      provider.kill("SIGKILL")
-      const dead = once(server, "exit")
-      server.kill("SIGKILL")
-      yield* Effect.promise(() => dead)
-      yield* up(yield* started(...args))
-      assert.deepStrictEqual(yield* using(kubeconfig, (client) => patiently(tokens(client))), before)
-    }).pipe(Effect.scoped)
+        provider.kill("SIGKILL")
+        const dead = once(server, "exit")
+        server.kill("SIGKILL")
+        yield* Effect.promise(() => dead)
+        yield* up(yield* started(...args))
+        assert.deepStrictEqual(yield* using(kubeconfig, (client) => patiently(tokens(client))), before)
+      }).pipe(Effect.scoped)
   )
 })

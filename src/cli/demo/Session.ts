@@ -33,6 +33,8 @@ export interface Session {
   readonly kept: Kept | undefined
   /** End when everything runs. */
   readonly once: boolean
+  /** For so long nothing may change before it is given up on. */
+  readonly stalledSeconds: number
   /** `afterwards`: once everything ran; `only`: nothing is applied, what is there goes. */
   readonly remove: "no" | "afterwards" | "only"
   readonly json: boolean
@@ -139,6 +141,7 @@ const session = Effect.fnUntraced(function* (input: Session) {
     machines,
     files,
     farm: hosts.make,
+    stalledSeconds: input.stalledSeconds,
     ...(yield* frontOf(input)),
     ...(kept === undefined ? {} : { keep: kept.keep })
   })

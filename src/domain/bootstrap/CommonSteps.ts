@@ -53,12 +53,13 @@ export const download = (c: Common): Step | undefined =>
     Http: ({ url, secret }) =>
       namedStep(
         "download k0s",
+        // -g: brackets and braces of a URL are its own, no list of URLs.
         secret
           ? lines(
-              fetchAndReplace(c, [`curl -sSfL --retry 5 -o "$new" -K ${quote(urlFileOf(c.tokenFile))}`]),
+              fetchAndReplace(c, [`curl -gsSfL --retry 5 -o "$new" -K ${quote(urlFileOf(c.tokenFile))}`]),
               `rm -f ${quote(urlFileOf(c.tokenFile))}`
             )
-          : fetchAndReplace(c, [`curl -sSfL --retry 5 -o "$new" ${quote(url)}`])
+          : fetchAndReplace(c, [`curl -gsSfL --retry 5 -o "$new" ${quote(url)}`])
       ),
     Oci: ({ reference }) =>
       namedStep(

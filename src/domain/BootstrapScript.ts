@@ -13,20 +13,16 @@ import {
 } from "./bootstrap/CommonInput.ts"
 import {
   dataDirOf,
-  download,
-  K0S_WAIT_SECONDS,
-  KUBECTL,
+  inOrder,
   lines,
   linkKubeconfig,
-  markSuccess,
-  nodeVariables,
-  numbered,
-  POLL_SECONDS,
+  start,
+  statusSocket,
+  waitForK0s,
   waitForNode
 } from "./bootstrap/CommonSteps.ts"
 import { type Ingress, ingressFiles } from "./bootstrap/Ingress.ts"
 import { namedStep, type Payload, type Step } from "./bootstrap/Payload.ts"
-import { ACTIVE, BOUNDED, SERVICE_FUNCTIONS, UPTIME } from "./bootstrap/Shell.ts"
 import { quote } from "./bootstrap/ShellWords.ts"
 
 export interface WorkerBootstrapInput extends CommonInput {
@@ -67,51 +63,27 @@ const install = (c: Common): Step => {
   )
 }
 
-const start = (): Step => namedStep("start k0s", lines("set -eu", SERVICE_FUNCTIONS, "service_do start k0sworker"))
-
 /** kubelet's own credentials may read its own Node. */
 const kubeletConf = (c: Common): string => posix.join(dataDirOf(c), "kubelet.conf")
 
-const waitForK0s = (c: Common): Step => {
-  const seconds = c.waits?.k0sSeconds ?? K0S_WAIT_SECONDS
-  const socket = c.install.statusSocket === undefined ? "" : ` --status-socket ${quote(c.install.statusSocket)}`
-  return namedStep(
-    "wait for k0s",
-    lines(
-      "set -eu",
-      ...nodeVariables(c, kubeletConf(c)),
-      SERVICE_FUNCTIONS,
-      ACTIVE,
-      BOUNDED,
-      UPTIME,
-      KUBECTL,
-      "# Asks for the Node; a k0s without kubectl says at least whether kubelet's credentials work.",
-      "registered() {",
-      '  [ -s "$kubeconfig" ] || return 1',
-      "  if kubectl version --client >/dev/null 2>&1; then",
-      '    kubectl get node "$node" >/dev/null 2>&1',
-      "  else",
-      `    bounded "$k0s" status --out json${socket} 2>/dev/null | tr -d ' \\t\\r\\n' |`,
-      `      grep -qE '"WorkerToAPIConnectionStatus":[{][^}]*"Success":true'`,
-      "  fi",
-      "}",
-      "explain() {",
-      "  if ! active k0sworker; then echo 'the service k0sworker is not active'",
-      `  elif ! [ -s "$kubeconfig" ]; then echo 'kubelet has no credentials yet: is the control plane reachable from this host, and the join token still valid?'`,
-      '  else echo "the API server does not show the node $node"; fi',
-      "  if [ -d /run/systemd/system ] && has journalctl; then journalctl -u k0sworker -n 10 --no-pager -o cat || true; fi",
-      "}",
-      `end=$(( $(uptime_seconds) + ${seconds} ))`,
-      "until active k0sworker && registered; do",
-      '  if [ "$(uptime_seconds)" -ge "$end" ]; then',
-      `    { echo 'k0s did not join within ${seconds} seconds:'; explain; } >&2`,
-      "    exit 1",
-      "  fi",
-      `  sleep ${POLL_SECONDS}`,
-      "done"
-    )
-  )
-}
+const SERVICE = "k0sworker"
+
+/** Until kubelet has credentials, and the API server shows its Node. */
+const wait = (c: Common): Step =>
+  waitForK0s(c, {
+    service: SERVICE,
+    kubeconfig: kubeletConf(c),
+    probe: "registered",
+    asked: "for the Node; a k0s without kubectl says at least whether kubelet's credentials work",
+    withKubectl: ['    kubectl get node "$node" >/dev/null 2>&1'],
+    withoutKubectl: [
+      `    bounded "$k0s" status --out json${statusSocket(c)} 2>/dev/null | tr -d ' \\t\\r\\n' |`,
+      `      grep -qE '"WorkerToAPIConnectionStatus":[{][^}]*"Success":true'`
+    ],
+    noCredentials: `'kubelet has no credentials yet: is the control plane reachable from this host, and the join token still valid?'`,
+    notYet: '"the API server does not show the node $node"',
+    failed: "join"
+  })
 
 /**
  * k0s has no admin.conf on workers, and admin credentials must not get there: postStart commands see what the kubelet
@@ -119,22 +91,14 @@ const waitForK0s = (c: Common): Step => {
  */
 const kubeconfigForCommands = (c: Common): Step => linkKubeconfig(kubeletConf(c))
 
-/** Names, in order: pre-start 1…, download k0s, install k0s, start k0s, wait for k0s, link kubeconfig, wait for node, post-start 1…, mark success. */
+/** Names and order: inOrder. */
 export const workerBootstrap = (input: WorkerBootstrapInput): Result.Result<Payload, InvalidBootstrap> =>
-  Result.map(checked(input), (c) => {
-    const fetch = download(c)
-    return {
-      files: c.files,
-      steps: [
-        ...numbered("pre-start", c.preStart),
-        ...(fetch === undefined ? [] : [fetch]),
-        install(c),
-        start(),
-        waitForK0s(c),
-        ...(c.postStart.length === 0
-          ? []
-          : [kubeconfigForCommands(c), waitForNode(c, kubeletConf(c)), ...numbered("post-start", c.postStart)]),
-        markSuccess()
-      ]
-    }
-  })
+  Result.map(checked(input), (c) => ({
+    files: c.files,
+    steps: inOrder(c, {
+      install: install(c),
+      start: start(SERVICE),
+      wait: wait(c),
+      promised: [kubeconfigForCommands(c), waitForNode(c, kubeletConf(c))]
+    })
+  }))

@@ -16,19 +16,15 @@ import {
 } from "./bootstrap/CommonInput.ts"
 import {
   dataDirOf,
-  download,
-  K0S_WAIT_SECONDS,
-  KUBECTL,
+  inOrder,
   lines,
   linkKubeconfig,
-  markSuccess,
-  nodeVariables,
-  numbered,
-  POLL_SECONDS,
+  start,
+  statusSocket,
+  waitForK0s,
   waitForNode
 } from "./bootstrap/CommonSteps.ts"
 import { type BootstrapFile, namedStep, type Payload, type Step } from "./bootstrap/Payload.ts"
-import { ACTIVE, BOUNDED, SERVICE_FUNCTIONS, UPTIME } from "./bootstrap/Shell.ts"
 import { quote } from "./bootstrap/ShellWords.ts"
 
 export const K0S_CONFIG_FILE = "/etc/k0s.yaml"
@@ -115,49 +111,30 @@ const install = (c: Checked): Step =>
     )
   )
 
-const start = (): Step => namedStep("start k0s", lines("set -eu", SERVICE_FUNCTIONS, "service_do start k0scontroller"))
-
 const adminConf = (c: Common): string => posix.join(dataDirOf(c), "pki/admin.conf")
 
+const SERVICE = "k0scontroller"
+
 /** Until this host's own API server is ready, and where the controller is a node too, shows that. */
-const waitForK0s = (c: Checked): Step => {
-  const seconds = c.waits?.k0sSeconds ?? K0S_WAIT_SECONDS
-  const socket = c.install.statusSocket === undefined ? "" : ` --status-socket ${quote(c.install.statusSocket)}`
-  return namedStep(
-    "wait for k0s",
-    lines(
-      "set -eu",
-      ...nodeVariables(c, adminConf(c)),
-      SERVICE_FUNCTIONS,
-      ACTIVE,
-      BOUNDED,
-      UPTIME,
-      KUBECTL,
-      "# Asks the API server; a k0s without kubectl says at least that it runs.",
-      "serving() {",
-      '  [ -s "$kubeconfig" ] || return 1',
-      "  if kubectl version --client >/dev/null 2>&1; then",
-      `    kubectl get --raw /readyz >/dev/null 2>&1${c.install.isNode ? ' && kubectl get node "$node" >/dev/null 2>&1' : ""}`,
-      "  else",
-      `    bounded "$k0s" status --out json${socket} >/dev/null 2>&1`,
-      "  fi",
-      "}",
-      "explain() {",
-      "  if ! active k0scontroller; then echo 'the service k0scontroller is not active'",
-      `  elif ! [ -s "$kubeconfig" ]; then echo 'k0s has made no credentials yet: ${c.input.join.as === "first" ? "is its configuration valid?" : "can this host reach the first controller, and is the join token still valid?"}'`,
-      `  else echo 'the API server of this host is not ready${c.install.isNode ? ", or does not show its node" : ""}'; fi`,
-      "  if [ -d /run/systemd/system ] && has journalctl; then journalctl -u k0scontroller -n 10 --no-pager -o cat || true; fi",
-      "}",
-      `end=$(( $(uptime_seconds) + ${seconds} ))`,
-      "until active k0scontroller && serving; do",
-      '  if [ "$(uptime_seconds)" -ge "$end" ]; then',
-      `    { echo 'k0s did not start serving within ${seconds} seconds:'; explain; } >&2`,
-      "    exit 1",
-      "  fi",
-      `  sleep ${POLL_SECONDS}`,
-      "done"
-    )
-  )
+const wait = (c: Checked): Step => {
+  const { isNode } = c.install
+  const doubt =
+    c.input.join.as === "first"
+      ? "is its configuration valid?"
+      : "can this host reach the first controller, and is the join token still valid?"
+  return waitForK0s(c, {
+    service: SERVICE,
+    kubeconfig: adminConf(c),
+    probe: "serving",
+    asked: "the API server; a k0s without kubectl says at least that it runs",
+    withKubectl: [
+      `    kubectl get --raw /readyz >/dev/null 2>&1${isNode ? ' && kubectl get node "$node" >/dev/null 2>&1' : ""}`
+    ],
+    withoutKubectl: [`    bounded "$k0s" status --out json${statusSocket(c)} >/dev/null 2>&1`],
+    noCredentials: `'k0s has made no credentials yet: ${doubt}'`,
+    notYet: `'the API server of this host is not ready${isNode ? ", or does not show its node" : ""}'`,
+    failed: "start serving"
+  })
 }
 
 /** What post-start commands were promised: the node is ready where there is one, and the kubeconfig is in its place. */
@@ -166,20 +143,9 @@ const promised = (c: Checked): ReadonlyArray<Step> => [
   ...(c.install.isNode ? [waitForNode(c, adminConf(c))] : [])
 ]
 
-/** Names, in order: pre-start 1…, download k0s, install k0s, start k0s, wait for k0s, link kubeconfig, wait for node, post-start 1…, mark success. */
+/** Names and order: inOrder. */
 export const controllerBootstrap = (input: ControllerBootstrapInput): Result.Result<Payload, InvalidBootstrap> =>
-  Result.map(checked(input), (c) => {
-    const fetch = download(c)
-    return {
-      files: c.files,
-      steps: [
-        ...numbered("pre-start", c.preStart),
-        ...(fetch === undefined ? [] : [fetch]),
-        install(c),
-        start(),
-        waitForK0s(c),
-        ...(c.postStart.length === 0 ? [] : [...promised(c), ...numbered("post-start", c.postStart)]),
-        markSuccess()
-      ]
-    }
-  })
+  Result.map(checked(input), (c) => ({
+    files: c.files,
+    steps: inOrder(c, { install: install(c), start: start(SERVICE), wait: wait(c), promised: promised(c) })
+  }))

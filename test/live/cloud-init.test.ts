@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import { bootstrapData } from "../../src/domain/BootstrapData.ts"
 import type { WorkerBootstrapInput } from "../../src/domain/BootstrapScript.ts"
+import { type ControllerBootstrapInput, controllerBootstrap } from "../../src/domain/ControllerScript.ts"
 import { pageExamples, payloadOf, workerInput } from "../support/pageExamples.ts"
 import * as CloudInit from "./cloudinit/CloudInit.ts"
 import * as PageCommands from "./cloudinit/PageCommands.ts"
@@ -61,6 +62,53 @@ describe.skipIf(CloudInit.unavailable !== undefined)(`real cloud-init ${CloudIni
         assert.isTrue(booted.sentinel, name)
         assert.strictEqual(booted.log.at(-1), "all steps succeeded", name)
         yield* PageCommands.assertRan(name, input, host, booted.output)
+      })
+    )
+  )
+
+  const pair = (name: string) => ({ cert: `${name} certificate\n`, key: `${name} key\n` })
+  const controllers: ReadonlyArray<Omit<ControllerBootstrapInput, "machineName">> = [
+    {
+      join: { as: "first", certificates: { ca: pair("ca"), sa: pair("sa"), proxy: pair("proxy"), etcd: pair("etcd") } }
+    },
+    { join: { as: "joining", joinToken: TestHosts.joinToken() }, args: ["--enable-worker"] }
+  ]
+  it.live("controllers: post-start commands run once they serve, with the kubeconfig that the page promises", () =>
+    withHosts(
+      controllers,
+      Effect.fnUntraced(function* (input, host) {
+        const { as } = input.join
+        const payload = controllerBootstrap({
+          machineName: MACHINE,
+          version: "v1.27.2+k0s.0",
+          k0sConfig: { apiVersion: "k0s.k0sproject.io/v1beta1", kind: "ClusterConfig", metadata: { name: "k0s" } },
+          preStartCommands: ["witness before"],
+          postStartCommands: [
+            "KUBECONFIG=/var/lib/k0s/pki/admin.conf k0s kubectl get --raw /readyz && witness serving",
+            ...(input.args === undefined
+              ? []
+              : [`k0s kubectl get node ${MACHINE} -o name --kubeconfig=/var/lib/k0s/pki/admin.conf && witness ready`])
+          ],
+          ...input
+        })
+        const data = Result.getOrThrow(bootstrapData(Result.getOrThrow(payload), {})).value
+        assert.strictEqual(yield* CloudInit.schemaErrors(host, data), "", as)
+        const booted = yield* CloudInit.firstBoot(host, data)
+        assert.deepStrictEqual(booted.errors, [], `${as}: ${booted.output}`)
+        assert.deepStrictEqual(booted.warnings, [], as)
+        assert.isTrue(booted.sentinel, as)
+        const heard = (yield* PageCommands.told(host)).map((line) => line.split(" ")[0])
+        const order = ["before", "k0s-controller", "serving", ...(input.args === undefined ? [] : ["ready"])]
+        assert.deepStrictEqual(
+          heard.filter((what) => what !== undefined && order.includes(what)),
+          order,
+          as
+        )
+        if (as === "first")
+          yield* TestHosts.execOk(
+            host,
+            "stat -c %a /var/lib/k0s/pki/ca.key /var/lib/k0s/pki/etcd/ca.key | sort -u | grep -x 600"
+          )
       })
     )
   )

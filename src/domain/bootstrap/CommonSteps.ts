@@ -1,12 +1,12 @@
 /**
- * Owns the steps that workers and controllers share: getting k0s, waiting for their node, and the sentinel. What is
- * theirs alone is in BootstrapScript.ts and ControllerScript.ts.
+ * Owns the steps that workers and controllers share: getting k0s, starting it, waiting for it and for their node, the sentinel,
+ * and the order of them all. What is theirs alone is in BootstrapScript.ts and ControllerScript.ts.
  */
 import { posix } from "node:path"
 import { DownloadSource, INSTALLER_URL } from "../DownloadUrl.ts"
 import { ADMIN_KUBECONFIG, type Common, DEFAULT_DATA_DIR, SENTINEL_PATH, urlFileOf } from "./CommonInput.ts"
 import { namedStep, type Step } from "./Payload.ts"
-import { BOUNDED, UPTIME } from "./Shell.ts"
+import { ACTIVE, BOUNDED, SERVICE_FUNCTIONS, UPTIME } from "./Shell.ts"
 import { hasExpansion, insideDoubleQuotes, plainText, quote, type Word } from "./ShellWords.ts"
 
 /** Seconds for the service to be active and kubelet to have registered the node: images of k0s are pulled meanwhile. */
@@ -14,7 +14,7 @@ export const K0S_WAIT_SECONDS = 300
 /** Seconds for the node to be Ready before postStart runs anyway: it may be what brings the CNI. */
 export const NODE_READY_WAIT_SECONDS = 120
 /** Seconds between two looks. */
-export const POLL_SECONDS = 1
+const POLL_SECONDS = 1
 
 export const lines = (...parts: ReadonlyArray<string>): string => parts.join("\n")
 
@@ -31,7 +31,7 @@ const fetchAndReplace = (c: Common, fetch: ReadonlyArray<string>): string =>
     'mv -f "$new" "$dir/k0s"'
   )
 
-export const download = (c: Common): Step | undefined =>
+const download = (c: Common): Step | undefined =>
   DownloadSource.$match(c.source, {
     PreInstalled: () => undefined,
     Installer: ({ version }) =>
@@ -86,14 +86,14 @@ const nodeName = (word: Word | undefined): string => {
 }
 
 /** Assignments that the waiting steps share. */
-export const nodeVariables = (c: Common, kubeconfig: string): ReadonlyArray<string> => [
+const nodeVariables = (c: Common, kubeconfig: string): ReadonlyArray<string> => [
   `k0s=${quote(c.k0s)}`,
   `kubeconfig=${quote(kubeconfig)}`,
   `node=${nodeName(c.install.nodeName)}`
 ]
 
 /** As whoever `$kubeconfig` is for; k0s carries kubectl. */
-export const KUBECTL = `kubectl() { KUBECONFIG="$kubeconfig" bounded "$k0s" kubectl "$@"; }`
+const KUBECTL = `kubectl() { KUBECONFIG="$kubeconfig" bounded "$k0s" kubectl "$@"; }`
 
 /** Where postStart commands were promised it; one that k0s itself put there is left alone. */
 export const linkKubeconfig = (kubeconfig: string): Step =>
@@ -108,6 +108,71 @@ export const linkKubeconfig = (kubeconfig: string): Step =>
       'ln -sf "$kubeconfig" "$admin"'
     )
   )
+
+/** How one of the two is waited for: shell code, and words for a person. */
+export interface Awaited {
+  readonly service: "k0sworker" | "k0scontroller"
+  /** Of this host: there once k0s has made it. */
+  readonly kubeconfig: string
+  /** A function's name; it holds when the rest is there, asked with kubectl, or of a k0s without one. */
+  readonly probe: string
+  /** What the probe asks, for whoever reads the script. */
+  readonly asked: string
+  readonly withKubectl: ReadonlyArray<string>
+  readonly withoutKubectl: ReadonlyArray<string>
+  /** Quoted for the shell. */
+  readonly noCredentials: string
+  readonly notYet: string
+  /** `k0s did not … within N seconds`. */
+  readonly failed: string
+}
+
+export const start = (service: Awaited["service"]): Step =>
+  namedStep("start k0s", lines("set -eu", SERVICE_FUNCTIONS, `service_do start ${service}`))
+
+/** Until the service is active and its probe holds; bounded, and then it fails with what is missing. */
+export const waitForK0s = (c: Common, { kubeconfig, probe, service, ...a }: Awaited): Step => {
+  const seconds = c.waits?.k0sSeconds ?? K0S_WAIT_SECONDS
+  return namedStep(
+    "wait for k0s",
+    lines(
+      "set -eu",
+      ...nodeVariables(c, kubeconfig),
+      SERVICE_FUNCTIONS,
+      ACTIVE,
+      BOUNDED,
+      UPTIME,
+      KUBECTL,
+      `# Asks ${a.asked}.`,
+      `${probe}() {`,
+      '  [ -s "$kubeconfig" ] || return 1',
+      "  if kubectl version --client >/dev/null 2>&1; then",
+      ...a.withKubectl,
+      "  else",
+      ...a.withoutKubectl,
+      "  fi",
+      "}",
+      "explain() {",
+      `  if ! active ${service}; then echo 'the service ${service} is not active'`,
+      `  elif ! [ -s "$kubeconfig" ]; then echo ${a.noCredentials}`,
+      `  else echo ${a.notYet}; fi`,
+      `  if [ -d /run/systemd/system ] && has journalctl; then journalctl -u ${service} -n 10 --no-pager -o cat || true; fi`,
+      "}",
+      `end=$(( $(uptime_seconds) + ${seconds} ))`,
+      `until active ${service} && ${probe}; do`,
+      '  if [ "$(uptime_seconds)" -ge "$end" ]; then',
+      `    { echo 'k0s did not ${a.failed} within ${seconds} seconds:'; explain; } >&2`,
+      "    exit 1",
+      "  fi",
+      `  sleep ${POLL_SECONDS}`,
+      "done"
+    )
+  )
+}
+
+/** `--status-socket` where k0s has another one than by default, for `k0s status`. */
+export const statusSocket = (c: Common): string =>
+  c.install.statusSocket === undefined ? "" : ` --status-socket ${quote(c.install.statusSocket)}`
 
 /** A bounded time, and then on: what runs next may be what the node waits for. */
 export const waitForNode = (c: Common, kubeconfig: string): Step => {
@@ -140,8 +205,33 @@ export const waitForNode = (c: Common, kubeconfig: string): Step => {
   )
 }
 
-export const markSuccess = (): Step =>
+const markSuccess = (): Step =>
   namedStep("mark success", lines("set -eu", `mkdir -p ${posix.dirname(SENTINEL_PATH)}`, `touch ${SENTINEL_PATH}`))
 
-export const numbered = (prefix: string, list: ReadonlyArray<string>): ReadonlyArray<Step> =>
+const numbered = (prefix: string, list: ReadonlyArray<string>): ReadonlyArray<Step> =>
   list.map((command, index) => namedStep(`${prefix} ${index + 1}`, command))
+
+/**
+ * A node's steps by name, in order (CONTRACT section 3): pre-start 1…, download k0s, install k0s, start k0s, wait for k0s,
+ * then with post-start commands what these were promised (link kubeconfig, wait for node) and post-start 1…; mark success.
+ */
+export const inOrder = (
+  c: Common,
+  own: {
+    readonly install: Step
+    readonly start: Step
+    readonly wait: Step
+    readonly promised: ReadonlyArray<Step>
+  }
+): ReadonlyArray<Step> => {
+  const fetch = download(c)
+  return [
+    ...numbered("pre-start", c.preStart),
+    ...(fetch === undefined ? [] : [fetch]),
+    own.install,
+    own.start,
+    own.wait,
+    ...(c.postStart.length === 0 ? [] : [...own.promised, ...numbered("post-start", c.postStart)]),
+    markSuccess()
+  ]
+}

@@ -1,5 +1,5 @@
 /**
- * Holds, on real sshd, under SysV scripts and under a real systemd, with a stand-in k0s: a controller's etcd member leaves
+ * Holds, on real sshd, under SysV scripts, a real OpenRC and a real systemd, with a stand-in k0s: a controller's etcd member leaves
  * before anything is stopped or reset, and while it can't, the host is not clean and says so; a worker's own kubelet root
  * and install directory are followed; what is verified clean is clean.
  */
@@ -26,6 +26,7 @@ const runsOverSsh = Effect.map(
 
 const kinds = [
   { name: "SysV", hosts: TestHosts.light, unavailable: TestHosts.unavailable },
+  { name: "OpenRC", hosts: TestHosts.openrc, unavailable: TestHosts.openrcUnavailable },
   { name: "systemd", hosts: TestHosts.systemd, unavailable: TestHosts.systemdUnavailable }
 ]
 

@@ -1,6 +1,6 @@
 /**
- * The promises of the host layer, held by the real driver behind a real sshd: on hosts with SysV scripts alone, and
- * under a real systemd. The in-memory host and the driver without SSH pass the same suite.
+ * The promises of the host layer, held by the real driver behind a real sshd: on hosts with SysV scripts alone,
+ * under a real OpenRC, and under a real systemd. The in-memory host and the driver without SSH pass the same suite.
  */
 import * as Effect from "effect/Effect"
 import * as LiveSshClient from "../../src/ssh/LiveSshClient.ts"
@@ -30,6 +30,11 @@ hostConformance("real sshd, SysV", conformanceHost(TestHosts.light(1)), {
   abilities: ["shell", "reboot", "accounts"],
   unavailable: TestHosts.unavailable,
   everyNthKill: 12
+})
+hostConformance("real sshd, OpenRC", conformanceHost(TestHosts.openrc(1)), {
+  abilities: ["shell", "reboot", "accounts"],
+  unavailable: TestHosts.openrcUnavailable,
+  everyNthKill: 48
 })
 hostConformance("real sshd, systemd", conformanceHost(TestHosts.systemd(1)), {
   abilities: ["shell", "reboot", "accounts"],

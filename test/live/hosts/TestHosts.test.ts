@@ -14,10 +14,15 @@ import { cgroupRoot } from "./internal/Pool.ts"
 import * as TestHosts from "./TestHosts.ts"
 
 const skip = TestHosts.unavailable !== undefined
-const kinds = TestHosts.systemdUnavailable === undefined ? (["light", "systemd"] as const) : (["light"] as const)
+const kinds: ReadonlyArray<TestHosts.HostKind> = [
+  "light",
+  ...(TestHosts.openrcUnavailable === undefined ? (["openrc"] as const) : []),
+  ...(TestHosts.systemdUnavailable === undefined ? (["systemd"] as const) : [])
+]
 
+const MAKE = { light: TestHosts.light, openrc: TestHosts.openrc, systemd: TestHosts.systemd }
 const one = (kind: TestHosts.HostKind, options?: TestHosts.TestHostOptions) =>
-  Effect.flatMap((kind === "light" ? TestHosts.light : TestHosts.systemd)(1, options), ([host]) =>
+  Effect.flatMap(MAKE[kind](1, options), ([host]) =>
     host === undefined ? Effect.die("no host") : Effect.succeed(host)
   )
 
@@ -159,6 +164,19 @@ describe.skipIf(skip)("hosts", () => {
     })
   )
 
+  it.live.skipIf(TestHosts.openrcUnavailable !== undefined)(
+    "a host with OpenRC has it as PID 1, and sshd as a service",
+    () =>
+      Effect.gen(function* () {
+        const host = yield* one("openrc")
+        assert.strictEqual(yield* TestHosts.execOk(host, "cat /proc/1/comm"), "openrc-init\n")
+        assert.strictEqual((yield* TestHosts.exec(host, "command -v systemctl; ls -d /run/systemd")).stdout, "")
+        assert.strictEqual(yield* TestHosts.execOk(host, "rc-status --runlevel"), "default\n")
+        assert.match(yield* TestHosts.execOk(host, "rc-service machinist-sshd status"), /started/)
+        assert.strictEqual((yield* TestHosts.exec(host, "rc-status --crashed")).stdout, "")
+      })
+  )
+
   it.live("a light host has no sign of systemd; a host with systemd says it is running", () =>
     Effect.gen(function* () {
       const light = yield* one("light")
@@ -246,7 +264,8 @@ describe.skipIf(skip)("stand-ins", () => {
           yield* TestHosts.execOk(host, "k0s reset")
           const left =
             "ls -d /var/lib/k0s /run/k0s /etc/init.d/k0sworker /etc/systemd/system/k0sworker.service " +
-            "/etc/systemd/system/multi-user.target.wants/k0sworker.service /etc/rc2.d/*k0s* /etc/cni/net.d/* " +
+            "/etc/systemd/system/multi-user.target.wants/k0sworker.service /etc/rc2.d/*k0s* /etc/runlevels/*/k0s* " +
+            "/etc/cni/net.d/* " +
             "/srv/kubelet /usr/local/bin/k0s"
           assert.strictEqual((yield* TestHosts.exec(host, left)).stdout, "/srv/kubelet\n/usr/local/bin/k0s\n")
           assert.deepStrictEqual(

@@ -1,6 +1,6 @@
 /**
  * Owns real hosts for the live suites: OpenSSH on loopback addresses of their own, in namespaces of their own, light (no
- * service manager but SysV scripts) or with a real systemd, as scoped resources. What they have installed and what their
+ * service manager but SysV scripts), with a real OpenRC or a real systemd, as scoped resources. What they have installed and what their
  * stand-ins do is in README.md. Needs root on Linux and scripts/install-test-packages.sh.
  */
 import { spawnSync } from "node:child_process"
@@ -14,13 +14,14 @@ import type { SshTarget } from "../../../src/ssh/SshClient.ts"
 import { type HostKind, standInDirectory, type TestUser } from "./internal/BaseLayer.ts"
 import { type CommandResult, TestHostError } from "./internal/Command.ts"
 import * as Host from "./internal/Host.ts"
+import { openrcUnavailable as openrcMissing } from "./internal/OpenRc.ts"
 import { cgroupRoot, MAX_HOSTS, makePool } from "./internal/Pool.ts"
 
 export type { HostKind, TestUser } from "./internal/BaseLayer.ts"
 export { type CommandResult, TestHostError } from "./internal/Command.ts"
 
 /** Hosts that boot at once: more only makes each slower. */
-const BOOT_CONCURRENCY = { light: 16, systemd: 4 } as const
+const BOOT_CONCURRENCY = { light: 16, openrc: 4, systemd: 4 } as const
 
 export interface TestHost {
   readonly kind: HostKind
@@ -101,6 +102,11 @@ export const systemdUnavailable: string | undefined =
   (existsSync("/lib/systemd/systemd") ? undefined : "missing systemd: run scripts/install-test-packages.sh") ??
   (cgroupRoot() === undefined ? "systemd needs a cgroup2 mount: mount -t cgroup2 cgroup2 /sys/fs/cgroup" : undefined)
 
+/** Like `unavailable`, for hosts with OpenRC. */
+export const openrcUnavailable: string | undefined = unavailable ?? openrcMissing
+
+const unavailableFor = { light: unavailable, openrc: openrcUnavailable, systemd: systemdUnavailable }
+
 /** Only where asked for: a host that has `systemctl` may be taken for one with systemd. */
 const PRETENDED = ["apt-get", "docker", "kubectl", "sysctl", "systemctl"]
 
@@ -160,7 +166,7 @@ const make = (
   options: TestHostOptions
 ): Effect.Effect<ReadonlyArray<TestHost>, TestHostError, Scope.Scope> =>
   Effect.gen(function* () {
-    const reason = kind === "systemd" ? systemdUnavailable : unavailable
+    const reason = unavailableFor[kind]
     if (reason !== undefined) return yield* Effect.fail(new TestHostError({ message: reason }))
     if (count > MAX_HOSTS) return yield* Effect.fail(new TestHostError({ message: `at most ${MAX_HOSTS} hosts` }))
     const pool = yield* makePool(kind)
@@ -186,6 +192,12 @@ export const light = (
   count: number,
   options: TestHostOptions = {}
 ): Effect.Effect<ReadonlyArray<TestHost>, TestHostError, Scope.Scope> => make("light", count, options)
+
+/** Hosts whose PID 1 is a real openrc-init, with sshd as a service of OpenRC. */
+export const openrc = (
+  count: number,
+  options: TestHostOptions = {}
+): Effect.Effect<ReadonlyArray<TestHost>, TestHostError, Scope.Scope> => make("openrc", count, options)
 
 /** Hosts whose PID 1 is a real systemd, with journald, logind and sshd as units. */
 export const systemd = (

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Boots one test host: PID 1 of fresh mount, PID, UTS and IPC namespaces runs this, then becomes sshd or systemd.
-# `boot.sh light|systemd HOST_DIRECTORY NAME ADDRESS PORT`; HOST_DIRECTORY is prepared by Host.ts.
+# Boots one test host: PID 1 of fresh mount, PID, UTS and IPC namespaces runs this, then becomes sshd, openrc-init or systemd.
+# `boot.sh light|openrc|systemd HOST_DIRECTORY NAME ADDRESS PORT`; HOST_DIRECTORY is prepared by Host.ts.
 set -e
 kind=$1 dir=$2 name=$3 address=$4 port=$5
 # /proc is still the one outside: it tells this process' number there.
@@ -13,6 +13,9 @@ cd /
 if [ "$kind" = systemd ]; then
   exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin container=machinist-host \
     chroot "$dir/root" /lib/systemd/systemd --system --log-target=null
+fi
+if [ "$kind" = openrc ]; then
+  exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin chroot "$dir/root" /sbin/openrc-init
 fi
 mkdir -m 755 "$dir/root/run/sshd"
 # What init would start at boot; of this machine's own scripts none.

@@ -17,8 +17,9 @@ import {
   writeFileSync
 } from "node:fs"
 import { dirname, join } from "node:path"
+import { writeOpenRc } from "./OpenRc.ts"
 
-export type HostKind = "light" | "systemd"
+export type HostKind = "light" | "openrc" | "systemd"
 
 export const guestDirectory = join(import.meta.dirname, "..", "guest")
 /** Those that the demo's hosts have too. */
@@ -227,6 +228,13 @@ const writeLight = (root: string): void => {
   for (const path of HIDDEN_ON_LIGHT) hide(root, path)
 }
 
+const writeOpenRcHost = (root: string): void => {
+  writeLight(root)
+  // OpenRC reads every script there is, and would take this machine's own for services of the host.
+  for (const path of ["/etc/init.d", "/etc/conf.d", "/etc/runlevels"]) hideContents(root, path)
+  writeOpenRc(root)
+}
+
 const writeSystemd = (root: string): void => {
   hideContents(root, "/etc/systemd/system")
   const link = (path: string, target: string): void => {
@@ -285,5 +293,6 @@ export const writeBaseLayer = (root: string, kind: HostKind, publicKey: string):
   for (const path of ["proc", "sys", "run", "tmp"]) mkdirSync(join(root, path), { recursive: true })
   chmodSync(join(root, "var/tmp"), 0o1777)
   if (kind === "light") writeLight(root)
+  else if (kind === "openrc") writeOpenRcHost(root)
   else writeSystemd(root)
 }

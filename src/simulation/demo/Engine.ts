@@ -140,6 +140,7 @@ export const start = Effect.fnUntraced(function* <E>(options: DemoOptions<E>): E
   yield* startCore(server, workloads)
   yield* startProvider(server, workloads, farm.ssh)
   const stage: Stage = { server, farm, front: options.front }
+  const controllers = options.front === undefined ? "by their cluster" : "by themselves"
 
   const clock = yield* Clock.Clock
   let last:
@@ -149,7 +150,7 @@ export const start = Effect.fnUntraced(function* <E>(options: DemoOptions<E>): E
     const { revision } = server.store.storage
     const at = clock.currentTimeMillisUnsafe()
     if (last?.revision !== revision) {
-      const seen = picture(server.store)
+      const seen = picture(server.store, controllers)
       last = { revision, at, cost: clock.currentTimeMillisUnsafe() - at, picture: seen }
     }
     return last.picture

@@ -74,12 +74,15 @@ const referred = (store: ApiStore, machine: StoredObject, ...path: ReadonlyArray
   return store.storage.get({ type, namespace: machine.metadata.namespace ?? "", name })
 }
 
-const machinePicture = (store: ApiStore, machine: StoredObject): MachinePicture => {
+const machinePicture = (store: ApiStore, machine: StoredObject, knows: ControllersKnown): MachinePicture => {
   const infra = referred(store, machine, "infrastructureRef")
   const config = referred(store, machine, "bootstrap", "configRef")
   const phase = stringAt(machine, "status", "phase") ?? "Pending"
   const infraReady = jsonAt(infra, ["status", "ready"]) === true
-  const isController = phase === "Provisioned" && config?.metadata.annotations?.[JOINED_ANNOTATION] !== undefined
+  const isController =
+    phase === "Provisioned" &&
+    config?.kind === "K0sControllerConfig" &&
+    (knows === "by themselves" || config.metadata.annotations?.[JOINED_ANNOTATION] !== undefined)
   const running = phase === "Running" || isController
   const configReason = readyCondition(config)
   // Without its data nobody can go on.
@@ -119,11 +122,17 @@ const pools = (store: ApiStore): ReadonlyArray<PoolPicture> => {
   return [...found.values()]
 }
 
+/**
+ * Who says that a controller has joined: the stand-in cluster that it is a member of, or, on real hosts, its bootstrap
+ * alone, which ends once its own API server serves: that one is no stand-in's, and nobody else can ask it.
+ */
+export type ControllersKnown = "by their cluster" | "by themselves"
+
 /** Of what makes Machines: how many it wants more than it has. */
 const missing = (owner: StoredObject, machines: ReadonlyMap<string, number>): number =>
   Math.max(0, numberAt(owner, "spec", "replicas") - (machines.get(owner.metadata.uid) ?? 0))
 
-export const picture = (store: ApiStore): Picture => {
+export const picture = (store: ApiStore, controllers: ControllersKnown): Picture => {
   const machines = listOf(store, CLUSTER_GROUP, "Machine")
   const sets = listOf(store, CLUSTER_GROUP, "MachineSet")
   const deploymentOf = new Map(sets.map((set) => [set.metadata.uid, set.metadata.ownerReferences?.[0]?.uid] as const))
@@ -140,7 +149,7 @@ export const picture = (store: ApiStore): Picture => {
     ...listOf(store, CONTROL_PLANE_GROUP, "K0sControlPlane")
   ].filter((maker) => maker.metadata.deletionTimestamp === undefined)
   return {
-    machines: machines.map((machine) => machinePicture(store, machine)),
+    machines: machines.map((machine) => machinePicture(store, machine, controllers)),
     pools: pools(store),
     awaited: makers.reduce((sum, maker) => sum + missing(maker, counts), 0)
   }

@@ -10,6 +10,7 @@ import { HOST_DEFAULTS, type RemoteMachine } from "../api/RemoteMachine.ts"
 import { type Claim, decodeClaim, decodeRun, type RunRecord } from "../domain/Claim.ts"
 import { type LabelSelector, parseLabelSelector } from "../domain/LabelSelector.ts"
 import type { HostView, MachineView } from "../domain/Pool.ts"
+import { endpoint } from "../domain/PoolIndex.ts"
 
 /** A host that some machine could not connect to is chosen by nobody for this long, milliseconds. */
 export const SUSPECT_MILLIS = 300_000
@@ -52,7 +53,9 @@ export const asMachine = ({ metadata, spec }: PooledRemoteMachine): RemoteMachin
 
 /** `address:port` of a machine that has one. */
 export const endpointOf = (machine: RemoteMachine): string | undefined =>
-  machine.spec.address === undefined ? undefined : `${machine.spec.address}:${machine.spec.port ?? HOST_DEFAULTS.port}`
+  machine.spec.address === undefined
+    ? undefined
+    : endpoint(machine.spec.address, machine.spec.port ?? HOST_DEFAULTS.port)
 
 /**
  * The last finalizer was ours: the object is gone, though the answer to our write still shows it, and may come after the

@@ -45,7 +45,18 @@ const remove = (sets: Sets, key: string, value: string): Sets => {
   return HashSet.size(rest) === 0 ? HashMap.remove(sets, key) : HashMap.set(sets, key, rest)
 }
 
-export const addressOf = (host: Pick<HostView, "address" | "port">): string => `${host.address}:${host.port}`
+/** The same for every way to write one IPv6 address (RFC 5952) or DNS name; a zone stays what it is. */
+const canonical = (address: string): string => {
+  if (!address.includes(":")) return address.toLowerCase().replace(/\.$/, "")
+  const [ip = "", zone] = address.split("%", 2)
+  const url = `http://[${ip}]`
+  const text = URL.canParse(url) ? new URL(url).hostname.slice(1, -1) : ip.toLowerCase()
+  return zone === undefined ? text : `${text}%${zone}`
+}
+
+export const endpoint = (address: string, port: number): string => `${canonical(address)}:${port}`
+
+export const addressOf = (host: Pick<HostView, "address" | "port">): string => endpoint(host.address, host.port)
 
 export const host = (index: PoolIndex, before: HostView | undefined, after: HostView | undefined): PoolIndex => {
   let { pools, hostAddresses } = index

@@ -56,6 +56,8 @@ const asks = (uid: string, pool = "p"): Pool.Event => ({
   request: { uid, key: `default/${uid}`, namespace: "default", pool, claimId: `claim-${uid}` }
 })
 
+const then = (state: Pool.State, ...events: ReadonlyArray<Pool.Event>): Pool.State =>
+  events.reduce(Pool.transition, state)
 const having = (...events: ReadonlyArray<Pool.Event>): Pool.State => events.reduce(Pool.transition, Pool.empty)
 
 const given = (state: Pool.State): Record<string, string> =>
@@ -123,6 +125,26 @@ describe("who is served", () => {
     assert.deepStrictEqual(given(Pool.transition(clash, host("h1", { address: "10.0.0.9", pool: "elsewhere" }))), {
       m: "h2"
     })
+  })
+})
+
+describe("one address, however it is written", () => {
+  const same: ReadonlyArray<readonly [string, string]> = [
+    ["fd00::a", "FD00:0:0::000A"],
+    ["::ffff:10.0.0.1", "::ffff:a00:1"],
+    ["fe80::1%eth0", "FE80::1%eth0"],
+    ["node.example.org", "Node.Example.org."]
+  ]
+  for (const [first, second] of same)
+    it(`${first} and ${second}: the second object is refused`, () => {
+      const state = having(machine("m"), machine("n"), host("h1", { address: first }), host("h2", { address: second }))
+      assert.deepStrictEqual(given(then(state, asks("m"), asks("n"))), { m: "h1" })
+    })
+  it("others are others", () => {
+    const hosts = ["fd00::a", "fd00::b", "10.0.0.1", "10.0.0.10", "fe80::1%eth0", "fe80::1%eth1"]
+    const state = having(...hosts.map((address, index) => host(`h${index}`, { address })))
+    const asked = hosts.map((_, index) => `m${index}`).flatMap((uid) => [machine(uid), asks(uid)])
+    assert.strictEqual(Object.keys(given(then(state, ...asked))).length, hosts.length)
   })
 })
 

@@ -251,7 +251,7 @@ export const runSeed = (seed: number, options: SeedOptions = {}) =>
       Effect.map(Clock.currentTimeMillis, (at) => left.map((one) => ({ checker: what, at, what: one.what })))
     const settled = yield* settle(
       run,
-      Effect.suspend(() => unsettled(run.world)),
+      Effect.suspend(() => unsettled(run.world, run.worlds)),
       Effect.suspend(() => help(run))
     )
     const noise = settled.left.length > 0 ? [] : yield* quiet(run)

@@ -23,6 +23,31 @@ const claimOf = (object: RemoteMachine | PooledRemoteMachine): Claim | undefined
   return text === undefined ? undefined : decodeClaim(text)
 }
 
+/** Claims whose host's object a person took away meanwhile: one that is made anew knows nothing of them, the host does. */
+const withdrawn = (worlds: ReadonlyArray<World>): ReadonlySet<string> => {
+  const found = new Set<string>()
+  for (const { history } of worlds)
+    for (const { kind, object } of history.versions()) {
+      const { annotations = {}, deletionTimestamp } = object.metadata
+      const text = annotations[Names.CLAIM_ANNOTATION]
+      if (kind !== "PooledRemoteMachine" || deletionTimestamp === undefined || text === undefined) continue
+      const claim = annotations[Names.DELETE_FOR_MOVE_ANNOTATION] === undefined ? decodeClaim(text) : undefined
+      if (claim !== undefined) found.add(claim.id)
+    }
+  return found
+}
+
+/** Its last tenant gave up on it, and nobody but the host itself can tell: a person has to say what becomes of it. */
+const isGivenUp = (
+  host: SimulatedHost | undefined,
+  claim: Claim | undefined,
+  forgotten: ReadonlySet<string> | undefined
+): boolean => {
+  const tenancy = host?.tenancy()
+  if (tenancy?.state !== "quarantined" || tenancy.claim === claim?.id) return false
+  return forgotten === undefined || forgotten.has(tenancy.claim)
+}
+
 const isReady = (machine: RemoteMachine): boolean =>
   machine.status?.ready === true &&
   machine.status.initialization?.provisioned === true &&
@@ -34,6 +59,7 @@ const ofMachine = (
   host: SimulatedHost | undefined,
   hosts: ReadonlyArray<PooledRemoteMachine>,
   machines: ReadonlyArray<RemoteMachine>,
+  forgotten: ReadonlySet<string>,
   keyIsLeaving: boolean
 ): ReadonlyArray<Unsettled> => {
   const { name } = machine.metadata
@@ -46,9 +72,9 @@ const ofMachine = (
   if (machine.spec.pool === undefined) {
     const other = machines.some((one) => one !== machine && one.spec.address === machine.spec.address)
     if (other && claimOf(machine) === undefined && phase === "Pending") return []
-    // Given up on by its last tenant: only a person can say that it may be taken over.
-    const tenancy = host?.tenancy()
-    if (tenancy?.state === "quarantined" && tenancy.claim !== claimOf(machine)?.id) return []
+    if (isGivenUp(host, claimOf(machine), undefined)) return []
+  } else if (phase === "Claimed" && isGivenUp(host, claimOf(machine), forgotten)) {
+    return []
   } else if (phase === "Pending" && !isMeant(machine, hosts)) {
     const free = hosts.filter((host) => host.spec.pool === machine.spec.pool && claimOf(host) === undefined)
     return free.length === 0 ? [] : [{ what: `${name} waits, though ${free[0]?.metadata.name} is free (${why})` }]
@@ -78,18 +104,20 @@ const ofHost = (
   object: PooledRemoteMachine,
   host: SimulatedHost | undefined,
   machines: ReadonlyArray<RemoteMachine>,
+  forgotten: ReadonlySet<string>,
   tenant: string | undefined
 ): ReadonlyArray<Unsettled> => {
   const { name } = object.metadata
   const claim = claimOf(object)
   const status = object.status
   if (claim === undefined) {
+    const givenUp = isGivenUp(host, undefined, forgotten)
     const wrong = [
       ...(status?.reserved === true || status?.machineRef !== undefined ? [`its status says reserved`] : []),
       ...(status?.phase === "Free" || status?.phase === "Suspect" ? [] : [`its phase is ${status?.phase}`]),
       ...((object.metadata.finalizers ?? []).length > 0 ? ["it has finalizers"] : []),
-      ...(tenant === undefined ? [] : [`claim ${tenant} is on it`]),
-      ...(host?.residue() ?? [])
+      ...(tenant === undefined || givenUp ? [] : [`claim ${tenant} is on it`]),
+      ...(givenUp ? [] : (host?.residue() ?? []))
     ]
     return wrong.length === 0 ? [] : [{ what: `${name} is free, but: ${wrong.join(", ")}` }]
   }
@@ -127,7 +155,9 @@ const ofKey = (secret: Secret, machines: ReadonlyArray<RemoteMachine>): Readonly
     : [{ what: `Secret ${name} is not held, and ${users[0]?.metadata.name} needs it` }]
 }
 
-export const unsettled = Effect.fnUntraced(function* (world: World) {
+/** `worlds`: the management clusters before this one, too. */
+export const unsettled = Effect.fnUntraced(function* (world: World, worlds: ReadonlyArray<World> = [world]) {
+  const forgotten = withdrawn(worlds)
   const machines = (yield* world.kube.list(RemoteMachines)).items
   const objects = (yield* world.kube.list(PooledRemoteMachines)).items
   const secrets = (yield* world.kube.list(Secrets)).items
@@ -135,13 +165,15 @@ export const unsettled = Effect.fnUntraced(function* (world: World) {
   const found: Array<Unsettled> = machines.flatMap((machine) => {
     const host = world.hosts.hosts().find((one) => one.address === machine.spec.address)
     const key = secrets.find(({ metadata }) => metadata.name === machine.spec.sshKeyRef?.name)
-    return ofMachine(machine, host, objects, machines, key?.metadata.deletionTimestamp !== undefined)
+    return ofMachine(machine, host, objects, machines, forgotten, key?.metadata.deletionTimestamp !== undefined)
   })
   found.push(...secrets.flatMap((secret) => ofKey(secret, machines)))
   for (const host of world.hosts.hosts()) {
     const object = objects.find(({ metadata }) => metadata.name === host.name)
     const tenant = tenants.get(host.name)
-    found.push(...(object === undefined ? ofFixed(host, machines, tenant) : ofHost(object, host, machines, tenant)))
+    found.push(
+      ...(object === undefined ? ofFixed(host, machines, tenant) : ofHost(object, host, machines, forgotten, tenant))
+    )
   }
   return found
 })

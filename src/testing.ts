@@ -19,7 +19,8 @@ export { KubeError } from "./kube/KubeError.ts"
 export { rawKind } from "./simulation/core/Raw.ts"
 export { type Account, root, SIMULATED_KEY, sudoer, withoutSudo } from "./simulation/hosts/Accounts.ts"
 export type { Reachability, SimulatedHost } from "./simulation/hosts/SimulatedHost.ts"
-export type { StepBehaviour, StepContext, StepMatcher } from "./simulation/hosts/StepRunner.ts"
+export type { StepContext } from "./simulation/hosts/StepContext.ts"
+export type { StepBehaviour, StepMatcher } from "./simulation/hosts/StepRunner.ts"
 export type { Entered, Process, ProcessOptions, Wrap } from "./simulation/Processes.ts"
 export {
   type AsyncOptions,

@@ -38,6 +38,7 @@ describe("the project keeps its own rules", () => {
     assert.isAbove(typescript.length, src.length)
   })
   it("imports go one way only", () => none(Rules.directions(src)))
+  it("no files import each other in a loop", () => none(Rules.loops(src)))
   it("no actor knows another actor", () => none(Rules.actorsApart(src)))
   it("packages stay at their edge", () => none(src.flatMap(Rules.packagesAtTheirEdge)))
   it("effect is imported by module, and nothing of Effect 3's or unstable paths", () =>
@@ -79,6 +80,13 @@ describe("each rule fails on what it forbids", () => {
     counts(Rules.directions([importing("src/cli/simulate/Front.ts", "../../simulation/Faults.ts")]), 0)
     counts(Rules.directions([importing("src/testing.ts", "./simulation/Faults.ts")]), 0)
     counts(Rules.directions([importing("src/api/Kind.ts", "effect/Schema")]), 0)
+  })
+  it("loops: of two files, of three, and types count; a file that two import is none", () => {
+    const types = (path: string, target: string) => at(path, `import type { X } from "${target}"\n`)
+    counts(Rules.loops([importing("src/api/A.ts", "./B.ts"), types("src/api/B.ts", "./A.ts")]), 1)
+    const three = [importing("src/api/A.ts", "./B.ts"), importing("src/api/B.ts", "./C.ts")]
+    counts(Rules.loops([...three, importing("src/api/C.ts", "./A.ts")]), 1)
+    counts(Rules.loops([...three, importing("src/api/D.ts", "./C.ts")]), 0)
   })
   it("directions: every way of importing counts, comments and prose do not", () => {
     const bad = [

@@ -1,7 +1,7 @@
 /**
  * Owns the words of a bootstrap config's Events, one function each. When they are said is Bootstrap.ts's.
  */
-import type { Failure, Waiting } from "./Bootstrap.ts"
+import type { Failure, Waiting } from "./BootstrapState.ts"
 import type { Notice } from "./Notice.ts"
 
 export const provided = (adopted: boolean): Notice => ({

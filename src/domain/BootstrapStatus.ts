@@ -3,7 +3,7 @@
  * v1beta1 and v1beta2 (CONTRACT section 1), and whether a state wants our finalizer. Pure; when it is written is the
  * actor's.
  */
-import type { Failure, State, Waiting } from "./Bootstrap.ts"
+import type { Failure, State, Waiting } from "./BootstrapState.ts"
 import type { ConditionInput } from "./Conditions.ts"
 
 /** `undefined`: leave it as it is. */

@@ -2,7 +2,7 @@
  * Owns the words of a RemoteMachine's Events, one function each. When they are said is Machine.ts's.
  */
 import type { Claim } from "./Claim.ts"
-import type { Failure, Waiting } from "./Machine.ts"
+import type { Failure, Waiting } from "./MachineState.ts"
 import type { Notice } from "./Notice.ts"
 
 const hostOf = (claim: Claim): string => (claim.host === "" ? "its own host" : `host ${claim.host}`)

@@ -5,7 +5,7 @@
  * There is nothing durable to recover: who needs a Node is read off the Machines each time.
  */
 import * as Data from "effect/Data"
-import type { Failure } from "./Bootstrap.ts"
+import type { Failure } from "./BootstrapState.ts"
 
 export type State = Data.TaggedEnum<{
   /** `failures` in a row; `failure`: the last one, until the cluster answers. */

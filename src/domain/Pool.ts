@@ -1,105 +1,19 @@
 /**
- * Owns who is served when hosts are given to machines (DESIGN, "Claims"): the view of hosts and machines, and the queue
+ * Owns who is served when hosts are given to machines (DESIGN, "Claims"): the queue
  * of those who wait, the oldest machine first. Pure. Which host it is, is PoolChoice.ts's; the writes that make a choice
  * durable are the PoolAllocator actor's. Absence is never evidence here: a host that carries a claim is held until that
  * claim is taken from it.
  */
 import * as HashMap from "effect/HashMap"
 import * as Option from "effect/Option"
-import type { Claim } from "./Claim.ts"
-import type { LabelSelector } from "./LabelSelector.ts"
 import { choose, kindOf, machineOf, promiseOf } from "./PoolChoice.ts"
 import * as index from "./PoolIndex.ts"
+import type { Request, State } from "./PoolState.ts"
+import type { HostView, MachineView } from "./PoolView.ts"
 
 export { type Choice, choose, claimants, isOrphan, unavailable, whyWaiting } from "./PoolChoice.ts"
-
-/** A PooledRemoteMachine, as far as choosing goes. */
-export interface HostView {
-  /** `namespace/name`. */
-  readonly key: string
-  readonly namespace: string
-  readonly name: string
-  readonly pool: string
-  readonly address: string
-  readonly port: number
-  readonly createdAt: string
-  readonly labels: Readonly<Record<string, string>>
-  /** Its label `topology.kubernetes.io/zone`. */
-  readonly failureDomain: string | undefined
-  readonly claim: Claim | undefined
-  /** Held without a claim of ours: an annotation that can't be read, or k0smotron's `status.reserved`. */
-  readonly heldBy: string | undefined
-  readonly deleting: boolean
-  readonly maintenance: boolean
-  /** A person asks to free an orphaned or quarantined host. */
-  readonly releaseAsked: boolean
-  /** Some machine could not connect lately; chosen by nobody for now. */
-  readonly suspect: boolean
-  /** Somebody connected lately. */
-  readonly healthy: boolean
-  /** Its own record names a tenant that no object knows of, or says quarantined. */
-  readonly unclean: boolean
-}
-
-/** A RemoteMachine, as far as choosing goes. */
-export interface MachineView {
-  readonly uid: string
-  /** `namespace/name`. */
-  readonly key: string
-  readonly claim: Claim | undefined
-  readonly deleting: boolean
-  /** `address:port` from its spec: its own, or its host's once populated. */
-  readonly address: string | undefined
-  /** RFC 3339. */
-  readonly createdAt: string
-  /** Only hosts with such labels. */
-  readonly selector: LabelSelector | undefined
-  /** Of the owner Machine: only hosts in it. */
-  readonly failureDomain: string | undefined
-  /** Machines of one group (a MachineDeployment, a control plane) are spread over the failure domains. */
-  readonly group: string
-  /** A person allowed it to take over what it finds on a host. */
-  readonly adopts: boolean
-}
-
-export interface Request {
-  readonly uid: string
-  readonly key: string
-  readonly namespace: string
-  /** Absent: the machine has an address of its own. */
-  readonly pool: string | undefined
-  /** A fresh id, in case a new claim is made. */
-  readonly claimId: string
-}
-
-/** A choice whose writes are under way. */
-export interface Grant {
-  readonly request: Request
-  readonly claim: Claim
-  /** Id of the claim that the machine carried when this was chosen: only that one may be written over. */
-  readonly replaces: string | undefined
-}
-
-export interface State {
-  readonly hosts: HashMap.HashMap<string, HostView>
-  readonly machines: HashMap.HashMap<string, MachineView>
-  readonly index: index.PoolIndex
-  /** The oldest machine first; of two of one age, by name: who asks first means nothing after a restart. */
-  readonly waiting: ReadonlyArray<Request>
-  /** By the machine's uid. */
-  readonly grants: HashMap.HashMap<string, Grant>
-  /** What grants have taken: host key, or `@address:port` of a machine's own host -> uid. */
-  readonly promised: HashMap.HashMap<string, string>
-}
-
-export const empty: State = {
-  hosts: HashMap.empty(),
-  machines: HashMap.empty(),
-  index: index.empty,
-  waiting: [],
-  grants: HashMap.empty(),
-  promised: HashMap.empty()
-}
+export { empty, type Grant, type Request, type State } from "./PoolState.ts"
+export type { HostView, MachineView } from "./PoolView.ts"
 
 export type Event =
   | { readonly _tag: "HostSeen"; readonly host: HostView }

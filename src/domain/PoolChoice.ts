@@ -8,8 +8,9 @@
 import * as HashMap from "effect/HashMap"
 import * as Option from "effect/Option"
 import type { Claim } from "./Claim.ts"
-import type { HostView, MachineView, Request, State } from "./Pool.ts"
 import * as index from "./PoolIndex.ts"
+import type { Request, State } from "./PoolState.ts"
+import type { HostView, MachineView } from "./PoolView.ts"
 
 export type Choice =
   | { readonly _tag: "Host"; readonly claim: Claim }

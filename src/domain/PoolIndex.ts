@@ -6,7 +6,7 @@ import * as HashMap from "effect/HashMap"
 import * as HashSet from "effect/HashSet"
 import * as Option from "effect/Option"
 import type { Claim } from "./Claim.ts"
-import type { HostView, MachineView } from "./Pool.ts"
+import type { HostView, MachineView } from "./PoolView.ts"
 
 type Sets = HashMap.HashMap<string, HashSet.HashSet<string>>
 

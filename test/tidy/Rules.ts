@@ -58,6 +58,27 @@ export const directions = (sources: ReadonlyArray<Source>): ReadonlyArray<Violat
     })
   )
 
+/** No two files know each other, not even by a type: what both need has a place of its own. One violation a loop found. */
+export const loops = (sources: ReadonlyArray<Source>): ReadonlyArray<Violation> => {
+  const targets = new Map(
+    sources.map(({ path, text }) => [
+      path,
+      importsOf(text).flatMap(({ specifier }) => resolveImport(path, specifier) ?? [])
+    ])
+  )
+  const found: Array<Violation> = []
+  const done = new Set<string>()
+  const follow = (path: string, way: ReadonlyArray<string>): void => {
+    const from = way.indexOf(path)
+    if (from >= 0) found.push(`${path}:1: ${[...way.slice(from), path].join(" -> ")}; give what they share a file`)
+    if (from >= 0 || done.has(path)) return
+    for (const target of targets.get(path) ?? []) follow(target, [...way, path])
+    done.add(path)
+  }
+  for (const path of targets.keys()) follow(path, [])
+  return found
+}
+
 /** A directory below src/actors is one actor; a file right in it is one by itself. */
 const actorOf = (path: string): string => {
   const parts = path.split("/")

@@ -16,7 +16,7 @@ import type { JsonObject, KubeClientShape } from "../../kube/KubeClient.ts"
 import type { KubeError } from "../../kube/KubeError.ts"
 import type { K0sStart, K0sWorld } from "../hosts/K0s.ts"
 import type { SimulatedApiServerShape } from "../SimulatedApiServer.ts"
-import type { Placement, WorkloadAccess } from "./SimulatedWorkloads.ts"
+import type { Placement, WorkloadAccess } from "./KubeconfigSecret.ts"
 import { type JoinUsage, judgeToken } from "./TokenJudge.ts"
 
 /** Someone was not let in; for tests and for people who wonder. */

@@ -19,10 +19,11 @@ import {
   LOOK_AGAIN_MILLIS,
   writeStatus
 } from "./Core.ts"
-import type { Contract, Reference } from "./Foreign.ts"
+import type { Reference } from "./Foreign.ts"
 import { conditionsFor, phaseOf } from "./MachineConditions.ts"
 import { deleteMachine } from "./MachineDeletion.ts"
 import { nodeOf, syncNode } from "./MachineNode.ts"
+import type { External, Scene } from "./MachineScene.ts"
 import { MACHINE_FINALIZER, SET_NAME_LABEL } from "./Names.ts"
 import {
   controllerOf,
@@ -37,31 +38,8 @@ import {
   withoutFinalizer
 } from "./Raw.ts"
 import * as Rollout from "./Rollout.ts"
-import type { Tracked } from "./Tracked.ts"
 import * as View from "./View.ts"
 import type { Again } from "./WorkQueue.ts"
-
-export interface External {
-  readonly reference: Reference | undefined
-  readonly object: Raw | undefined
-  readonly contract: Contract
-  readonly tracked: Tracked | undefined
-}
-
-/** What one reconcile has seen; the status is computed from it. */
-export interface Scene {
-  readonly cluster: Raw
-  readonly machine: Raw
-  readonly bootstrap: External
-  readonly infrastructure: External
-  /** Undefined: none with this Machine's providerID. */
-  readonly node: Raw | undefined
-  /** False: the workload cluster can't be asked. */
-  readonly connected: boolean
-  readonly ambiguous: boolean
-  /** Differences between the set's template and the deployment's; undefined: the Machine is in no deployment. */
-  readonly outdated: ReadonlyArray<string> | undefined
-}
 
 const absent: External = { reference: undefined, object: undefined, contract: "either", tracked: undefined }
 

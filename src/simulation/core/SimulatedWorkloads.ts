@@ -6,34 +6,17 @@
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Layer from "effect/Layer"
-import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { parse } from "yaml"
 import { ControlNodes } from "../../api/K0s.ts"
 import type { KubeClientShape } from "../../kube/KubeClient.ts"
 import { KubeError } from "../../kube/KubeError.ts"
 import { type WorkloadCluster, WorkloadClusters } from "../../kube/WorkloadClusters.ts"
-import { arrayAt, type Json, stringAt } from "../apiserver/Json.ts"
 import type { K0sWorld } from "../hosts/K0s.ts"
 import * as SimulatedApiServer from "../SimulatedApiServer.ts"
 import * as K0sAdmission from "./K0sAdmission.ts"
+import { accessIn, type Placement, type WorkloadAccess } from "./KubeconfigSecret.ts"
 import type { WorkloadFront } from "./WorkloadFront.ts"
-
-/** What the kubeconfig Secret of a Cluster says; it is the Secret that lasts, so that a restart finds the same. */
-export interface WorkloadAccess {
-  /** `https://host:port`. */
-  readonly server: string
-  /** PEM. */
-  readonly ca: string
-  /** Bearer token of the administrator. */
-  readonly token: string
-  /** PEM; what a front's certificate is signed with. Never in a kubeconfig. */
-  readonly authorityKey?: string | undefined
-}
-
-/** Where the control plane runs: beside the management cluster, or on the cluster's own machines. */
-export type Placement = "hosted" | "machines"
 
 export interface SimulatedWorkloads {
   /** The cluster's API server, made when it is asked for the first time. Fails when it can't be served there. */
@@ -65,40 +48,6 @@ interface Workload extends K0sAdmission.Workload {
 
 const MAX_REFUSALS = 1_000
 const keyOf = ({ name, namespace }: WorkloadCluster): string => `${namespace}/${name}`
-
-export const kubeconfigText = (cluster: string, access: WorkloadAccess): string =>
-  JSON.stringify({
-    apiVersion: "v1",
-    kind: "Config",
-    clusters: [
-      {
-        name: cluster,
-        cluster: { server: access.server, "certificate-authority-data": Buffer.from(access.ca).toString("base64") }
-      }
-    ],
-    users: [{ name: `${cluster}-admin`, user: { token: access.token } }],
-    contexts: [{ name: cluster, context: { cluster, user: `${cluster}-admin` } }],
-    "current-context": cluster
-  })
-
-const parsed = (kubeconfig: string): Json | undefined =>
-  Result.getOrElse(
-    // YAML of plain data is JSON; what is not is no kubeconfig either.
-    Result.try((): Json => JSON.parse(JSON.stringify(parse(kubeconfig, { logLevel: "silent" })))),
-    () => undefined
-  )
-
-/** The other way round: what a kubeconfig Secret written earlier says. */
-export const accessIn = (kubeconfig: string): WorkloadAccess | undefined => {
-  const config = parsed(kubeconfig)
-  const [cluster] = arrayAt(config, "clusters")
-  const [user] = arrayAt(config, "users")
-  const server = stringAt(cluster, "cluster", "server")
-  const token = stringAt(user, "user", "token")
-  const ca = stringAt(cluster, "cluster", "certificate-authority-data")
-  if (server === undefined || token === undefined || ca === undefined) return undefined
-  return { server, token, ca: Buffer.from(ca, "base64").toString("utf8") }
-}
 
 const unreachable = (cluster: WorkloadCluster, reason: "BadRequest" | "Unavailable", message: string): KubeError =>
   new KubeError({

@@ -13,7 +13,7 @@ import type * as Scope from "effect/Scope"
 import { anyOf, bootstrapTokens, oneToken } from "../http/Access.ts"
 import * as HttpsFront from "../http/HttpsFront.ts"
 import type { SimulatedApiServerShape } from "../SimulatedApiServer.ts"
-import type { WorkloadAccess } from "./SimulatedWorkloads.ts"
+import type { WorkloadAccess } from "./KubeconfigSecret.ts"
 import { KEY_SEED_BYTES, serverCertificate } from "./standins/Certificates.ts"
 
 export interface Endpoint {

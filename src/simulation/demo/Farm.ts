@@ -9,7 +9,7 @@ import type { SshClientShape } from "../../ssh/SshClient.ts"
 import { root, SIMULATED_KEY, sudoer } from "../hosts/Accounts.ts"
 import type { K0sWorld } from "../hosts/K0s.ts"
 import { makeSimulatedHosts } from "../hosts/SimulatedHosts.ts"
-import type { StepContext } from "../hosts/StepRunner.ts"
+import type { StepContext } from "../hosts/StepContext.ts"
 import {
   dirtyHosts,
   doubleTenants,

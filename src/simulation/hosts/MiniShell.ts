@@ -5,7 +5,7 @@
  */
 import * as Effect from "effect/Effect"
 import type { DiskError } from "./Disk.ts"
-import type { StepContext } from "./StepRunner.ts"
+import type { StepContext } from "./StepContext.ts"
 
 interface Command {
   readonly words: ReadonlyArray<string>

@@ -8,24 +8,9 @@ import type { RunStep } from "../../hosts/Protocol.ts"
 import { SENTINEL } from "../../hosts/Protocol.ts"
 import type { DiskError } from "./Disk.ts"
 import { K0S_DATA, type K0s, SERVICES } from "./K0s.ts"
-import type { Kernel } from "./Kernel.ts"
 import { interpret, parse } from "./MiniShell.ts"
+import type { StepContext } from "./StepContext.ts"
 import { type Millis, pass } from "./Time.ts"
-
-export interface StepContext {
-  readonly kernel: Kernel
-  /** The step's own process. */
-  readonly pid: number
-  readonly claim: string
-  readonly verb: "run" | "clean"
-  readonly index: number
-  readonly step: RunStep
-  readonly workingDir: string
-  readonly stdout: (bytes: number) => void
-  readonly stderr: (text: string) => void
-  /** `k0s <words>`; exit code. */
-  readonly k0s: (words: ReadonlyArray<string>) => Effect.Effect<number, DiskError>
-}
 
 /** What a scripted step does, in this order. Everything is optional; nothing at all is an immediate success. */
 export interface StepBehaviour {

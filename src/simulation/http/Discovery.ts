@@ -7,6 +7,7 @@ import { apiVersionOf } from "../../api/Kind.ts"
 import { byPreference } from "../apiserver/builtin/Definitions.ts"
 import type { Json, JsonObject } from "../apiserver/Json.ts"
 import type { Registry, ResourceType } from "../apiserver/ResourceType.ts"
+import type { Discovered } from "./Discovered.ts"
 import { mediaRanges } from "./Reply.ts"
 import { reviewResources } from "./Reviews.ts"
 import type { Subresources } from "./Subresources.ts"
@@ -27,23 +28,6 @@ export const versionInfo: JsonObject = {
 
 const VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"] as const
 const SUBRESOURCE_VERBS = ["get", "patch", "update"] as const
-
-/** A resource that discovery shows; those without a type answer POST alone. */
-export interface Discovered {
-  readonly plural: string
-  readonly singular: string
-  readonly kind: string
-  readonly namespaced: boolean
-  readonly verbs: ReadonlyArray<string>
-  readonly shortNames: ReadonlyArray<string>
-  readonly categories: ReadonlyArray<string>
-  readonly subresources: ReadonlyArray<{
-    readonly name: string
-    readonly group: string
-    readonly version: string
-    readonly kind: string
-  }>
-}
 
 export interface DiscoveredVersion {
   readonly version: string

@@ -3,7 +3,7 @@
  * who one is. Does not own authentication (HttpsFront.ts). There is no RBAC.
  */
 import type { JsonObject } from "../apiserver/Json.ts"
-import type { Discovered } from "./Discovery.ts"
+import type { Discovered } from "./Discovered.ts"
 
 /** Whoever holds the token. */
 export const USER = { username: "admin", groups: ["system:masters", "system:authenticated"] } as const

@@ -11,6 +11,7 @@ import { ourCrds } from "../../../src/api/crd/Render.ts"
 import { RemoteClusters } from "../../../src/api/RemoteCluster.ts"
 import type { JsonObject } from "../../../src/kube/KubeClient.ts"
 import { jsonAt } from "../../../src/simulation/apiserver/Json.ts"
+import { accessIn } from "../../../src/simulation/core/KubeconfigSecret.ts"
 import * as ManagementCluster from "../../../src/simulation/core/ManagementCluster.ts"
 import * as SimulatedWorkloads from "../../../src/simulation/core/SimulatedWorkloads.ts"
 import { K0smotronControlPlanes } from "../../../src/simulation/core/standins/K0smotronControlPlanes.ts"
@@ -85,7 +86,7 @@ describe("a control plane of the user's own", () => {
       for (const manifest of manifests) yield* server.apply(manifest)
       yield* plane
       const kubeconfig = yield* kube.get(Secrets, { namespace: NAMESPACE, name: "lab-kubeconfig" })
-      const access = SimulatedWorkloads.accessIn(secretText(kubeconfig, "value") ?? "")
+      const access = accessIn(secretText(kubeconfig, "value") ?? "")
       const { spec } = yield* kube.get(RemoteClusters, metadata)
       assert.strictEqual(access?.server, `https://127.0.0.1:${spec?.controlPlaneEndpoint?.port}`)
       assert.isDefined(workloads.server(metadata))

@@ -18,6 +18,7 @@ import {
 } from "../../../src/domain/JoinToken.ts"
 import type { JsonObject } from "../../../src/kube/KubeClient.ts"
 import { WorkloadClusters } from "../../../src/kube/WorkloadClusters.ts"
+import { accessIn, kubeconfigText } from "../../../src/simulation/core/KubeconfigSecret.ts"
 import * as SimulatedWorkloads from "../../../src/simulation/core/SimulatedWorkloads.ts"
 import type { K0sStart } from "../../../src/simulation/hosts/K0s.ts"
 
@@ -220,11 +221,11 @@ describe("the way in", () => {
   it.effect("is the kubeconfig, and says why when it is not one, or leads nowhere yet", () =>
     Effect.gen(function* () {
       const { workloads } = yield* world
-      const kubeconfig = SimulatedWorkloads.kubeconfigText("demo", ACCESS)
-      assert.deepStrictEqual(SimulatedWorkloads.accessIn(kubeconfig), ACCESS)
+      const kubeconfig = kubeconfigText("demo", ACCESS)
+      assert.deepStrictEqual(accessIn(kubeconfig), ACCESS)
       assert.strictEqual(yield* client(workloads, kubeconfig), 1)
       assert.strictEqual((yield* Effect.flip(client(workloads, "no kubeconfig"))).reason, "BadRequest")
-      const stranger = SimulatedWorkloads.kubeconfigText("demo", { ...ACCESS, token: "stranger" })
+      const stranger = kubeconfigText("demo", { ...ACCESS, token: "stranger" })
       const error = yield* Effect.flip(client(workloads, stranger))
       assert.strictEqual(error.reason, "Unavailable")
       assert.notInclude(error.message, "stranger")

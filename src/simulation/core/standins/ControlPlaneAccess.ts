@@ -10,9 +10,9 @@ import { type Secret, Secrets, secretData, secretText } from "../../../api/Core.
 import * as Names from "../../../api/Names.ts"
 import type { KubeClientShape } from "../../../kube/KubeClient.ts"
 import type { KubeError } from "../../../kube/KubeError.ts"
+import { accessIn, kubeconfigText, type WorkloadAccess } from "../KubeconfigSecret.ts"
 import { STAND_IN_ANNOTATION } from "../Names.ts"
 import { namespaceOf, ownerJson, type Raw } from "../Raw.ts"
-import { accessIn, kubeconfigText, type WorkloadAccess } from "../SimulatedWorkloads.ts"
 import * as Certificates from "./Certificates.ts"
 import type { Surroundings } from "./Surroundings.ts"
 

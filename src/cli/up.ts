@@ -19,7 +19,9 @@ const flags = {
     Flag.atLeast(1)
   ),
   hosts: Flag.File("hosts", { mustExist: true }).pipe(
-    Flag.withDescription("YAML list of your hosts: address, port, user, useSudo, identityFile (docs/real-hosts.md)")
+    Flag.withDescription(
+      "YAML list of your hosts: address, port, user, useSudo, identityFile, jumpHosts, … (docs/real-hosts.md)"
+    )
   ),
   state: Flag.String("state").pipe(
     Flag.withDescription("The management cluster's directory: made the first time, gone on from every other time")

@@ -3,7 +3,7 @@
  * workers that join its stand-in control plane over HTTPS with their token file, each step once by the hosts' own witness,
  * and hosts that are clean again after `--delete`.
  */
-import { type ChildProcess, spawn } from "node:child_process"
+import { type ChildProcess, execFileSync, spawn } from "node:child_process"
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -71,6 +71,21 @@ const hostsFile = ([named, ...pool]: ReadonlyArray<TestHosts.TestHost>, key: str
     ...pool.map(({ address, port }) => `- {address: ${address}, port: ${port}, identityFile: ${key}}`)
   ].join("\n")
 
+const PASSPHRASE = "open sesame, said the list"
+/** A name that only the jump host knows: whoever gets there went through it. */
+const BEHIND = "behind.internal"
+const PASSPHRASE_VARIABLE = "MACHINIST_TEST_PASSPHRASE"
+
+/** The same with keys that are encrypted, and the last host behind the first one, by another account's key. */
+const hostsBehind = ([named, middle]: ReadonlyArray<TestHosts.TestHost>) => `
+- {address: ${named?.address}, user: machinist, useSudo: true, identityFile: locked, passphraseFile: passphrase}
+- {address: ${middle?.address}, identityFile: locked, passphraseEnv: ${PASSPHRASE_VARIABLE}}
+- address: ${BEHIND}
+  identityFile: key
+  jumpHosts:
+  - {address: ${named?.address}, user: nosudo, identityFile: locked, passphraseFile: passphrase, hostKey: "${named?.hostKey}"}
+`
+
 interface Ended {
   readonly code: number | null
   readonly lines: ReadonlyArray<string>
@@ -81,6 +96,7 @@ interface Ended {
 const up = (args: ReadonlyArray<string>, kill: (line: string) => boolean = () => false): Effect.Effect<Ended> =>
   Effect.callback((resume) => {
     const child: ChildProcess = spawn("setpriv", ["--pdeathsig", "KILL", process.execPath, MAIN, "up", ...args], {
+      env: { ...process.env, [PASSPHRASE_VARIABLE]: PASSPHRASE },
       stdio: ["ignore", "pipe", "pipe"]
     })
     const lines: Array<string> = []
@@ -119,9 +135,12 @@ describe.skipIf(TestHosts.unavailable !== undefined)("machinist up", () => {
         writeFileSync(join(directory, name), text, { mode: 0o600 })
         return join(directory, name)
       }
+      yield* TestHosts.execOk(named, `echo '${hosts[2]?.address} ${BEHIND}' >>/etc/hosts`)
       file("key", named.privateKey)
+      file("passphrase", `${PASSPHRASE}\n`)
+      execFileSync("ssh-keygen", ["-q", "-p", "-N", PASSPHRASE, "-f", file("locked", named.privateKey)])
       const args = [
-        ...["-f", file("lab.yaml", YAML(named)), "--hosts", file("hosts.yaml", hostsFile(hosts, "key"))],
+        ...["-f", file("lab.yaml", YAML(named)), "--hosts", file("hosts.yaml", hostsBehind(hosts))],
         ...["--state", join(directory, "state"), "--json"]
       ]
       // The first host that is told of may be pending, claimed or half provisioned, and goes on by itself while nobody is there.
@@ -152,6 +171,7 @@ describe.skipIf(TestHosts.unavailable !== undefined)("machinist up", () => {
       const gone = yield* up([...args, "--delete"])
       assert.strictEqual(gone.code, 0, `${gone.errors}\n${gone.lines.join("\n")}`)
       assert.deepInclude(JSON.parse(gone.lines.at(-1) ?? "{}"), { dirtyHosts: 0 })
+      for (const { errors, lines } of [ran, again, gone]) assert.notInclude(errors + lines.join("\n"), PASSPHRASE)
       for (const host of hosts)
         assert.deepStrictEqual(yield* residue(host, fresh.get(host.name) ?? new Set()), [], host.name)
     }).pipe(Effect.scoped)
@@ -171,12 +191,24 @@ describe.skipIf(TestHosts.unavailable !== undefined)("machinist up", () => {
         return join(directory, name)
       }
       file("key", host.privateKey)
+      execFileSync("ssh-keygen", ["-q", "-p", "-N", PASSPHRASE, "-f", file("locked", host.privateKey)])
+      file("wrong", "guessed")
+      let lists = 0
+      const keyed = (more: string) =>
+        file(`keyed-${lists++}.yaml`, `- {address: ${host.address}, identityFile: locked${more}}`)
       const yaml = file("lab.yaml", YAML(host))
       const list = file("hosts.yaml", hostsFile(hosts, "key"))
       const state = ["--state", join(directory, "state")]
       const cases: ReadonlyArray<readonly [args: ReadonlyArray<string>, says: RegExp]> = [
         [["-f", yaml, "--hosts", file("none.yaml", "[]")], /no list of hosts/],
         [["-f", yaml, "--hosts", file("lost.yaml", "- {address: a, identityFile: lost}")], /key of a can't be read/],
+        [["-f", yaml, "--hosts", keyed("")], /it is encrypted and no passphrase was given.*passphraseFile or/],
+        [
+          ["-f", yaml, "--hosts", keyed(", passphraseFile: wrong")],
+          /passphrase does not decrypt it.*passphraseFile or/
+        ],
+        [["-f", yaml, "--hosts", keyed(", passphraseFile: lost")], /passphrase of .* can't be read/],
+        [["-f", yaml, "--hosts", keyed(", passphraseEnv: NOT_SET_HERE")], /the environment has no NOT_SET_HERE/],
         [
           ["-f", yaml, "--hosts", file("other.yaml", "- {address: 192.0.2.9, identityFile: key}"), "--once"],
           new RegExp(`names ${host.address}:22, which .* does not list`)

@@ -3,6 +3,7 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import { stringAt } from "../../src/simulation/apiserver/Json.ts"
 import { hostKeyOf, parseHosts } from "../../src/simulation/demo/HostsFile.ts"
@@ -23,9 +24,35 @@ describe("a list of hosts", () => {
     const text =
       "- {address: a, identityFile: k}\n- {address: '2001:db8::1', port: 2222, user: u, useSudo: true, identityFile: k}"
     const [first, second] = Result.getOrThrow(parseHosts(text, "hosts.yaml"))
-    assert.deepStrictEqual(first, { address: "a", port: 22, user: "root", useSudo: false, identityFile: "k" })
+    const identity = { identityFile: "k" }
+    assert.deepStrictEqual(first, { address: "a", port: 22, user: "root", useSudo: false, identity, jumpHosts: [] })
     assert.deepInclude(second, { port: 2222, user: "u", useSudo: true })
     assert.strictEqual(second === undefined ? "" : hostKeyOf(second), "[2001:db8::1]:2222")
+  })
+
+  it("has passphrases and known hosts by where they are, and jump hosts with keys of their own or the host's", () => {
+    const [host] = Result.getOrThrow(
+      parseHosts(
+        `
+- address: a
+  identityFile: k
+  passphraseFile: k.pass
+  knownHostsFile: known
+  jumpHosts:
+  - {address: j, user: jumper, port: 2222, identityFile: l, passphraseEnv: JUMP_PASS, hostKey: "SHA256:x"}
+  - {address: '::1'}
+`,
+        "hosts.yaml"
+      )
+    )
+    assert.deepStrictEqual(host?.identity, { identityFile: "k", passphraseFile: "k.pass", knownHostsFile: "known" })
+    assert.deepStrictEqual(host?.jumpHosts, [
+      {
+        ...{ address: "j", port: 2222, user: "jumper", hostKey: "SHA256:x" },
+        identity: { identityFile: "l", passphraseEnv: "JUMP_PASS" }
+      },
+      { address: "::1", port: 22, user: "root" }
+    ])
   })
 
   const refusals: ReadonlyArray<readonly [text: string, says: RegExp]> = [
@@ -36,16 +63,34 @@ describe("a list of hosts", () => {
     ["- {address: a, identityFile: k}\n- {address: b, port: 0, identityFile: k}", /host 2 is no host/],
     ["- {address: root@a, identityFile: k}", /host 1 is no host/],
     ["- {address: a, identityFile: k, sudo: true}", /host 1 has a field sudo; there are address, port/],
-    ["- {address: a, identityFile: k}\n- {address: a, port: 22, identityFile: l}", /hosts 1 and 2 are both a:22/]
+    ["- {address: a, identityFile: k}\n- {address: a, port: 22, identityFile: l}", /hosts 1 and 2 are both a:22/],
+    // A passphrase itself has no place here, and is not said again.
+    ["- {address: a, identityFile: k, passphrase: s3cret}", /host 1 has a field passphrase; there are (?!.*s3cret)/],
+    ["- {address: a, identityFile: k, passphraseFile: f, passphraseEnv: E}", /host 1 has both passphraseFile and/],
+    ["- {address: a, identityFile: k, passphraseEnv: not-a-name}", /host 1 is no host: .*passphraseEnv/s],
+    ["- {address: a, identityFile: k, jumpHosts: [{address: j, useSudo: true}]}", /jump host 1 has a field useSudo/],
+    ["- {address: a, identityFile: k, jumpHosts: [{port: 22}]}", /host 1 is no host: .*jumpHosts.*address/s],
+    ["- {address: a, identityFile: k, jumpHosts: {address: j}}", /host 1 is no host: .*jumpHosts/s],
+    [
+      "- {address: a, identityFile: k, jumpHosts: [{address: j, knownHostsFile: f}]}",
+      /knownHostsFile without an ident/
+    ],
+    [
+      `- {address: a, identityFile: k, jumpHosts: [${"{address: j},".repeat(9)}]}`,
+      /host 1 is no host: .*(at most|length)/s
+    ]
   ]
   for (const [text, says] of refusals) it(`is refused: ${text}`, () => assert.match(message(text), says))
 })
 
 describe("hosts of a list", () => {
+  const key = (of: string) => ({ privateKey: Redacted.make(`key of ${of}`) })
   const listed = ["a", "b", "c"].map((address) => ({
-    ...{ address, port: 22, user: "root", useSudo: false, identityFile: "k" },
-    privateKey: `key of ${address}`
+    ...{ address, port: 22, user: "root", useSudo: false, key: key(address) },
+    jumpHosts: address === "c" ? [{ address: "j", port: 22, user: "hop", key: key("j"), secret: "ssh-jump-1" }] : []
   }))
+  const textOf = (found: { readonly privateKey: Redacted.Redacted<string> } | undefined) =>
+    found === undefined ? undefined : Redacted.value(found.privateKey)
 
   it.effect("are given out in its order, the same for the same, until there are none", () =>
     Effect.gen(function* () {
@@ -57,7 +102,11 @@ describe("hosts of a list", () => {
         farm.free().map(({ address }) => address),
         ["c"]
       )
-      assert.strictEqual(farm.keyOf({ address: "b", port: 22 }), "key of b")
+      assert.strictEqual(textOf(farm.keyOf({ address: "b", port: 22 })), "key of b")
+      assert.strictEqual(textOf(farm.jumpKey("ssh-jump-1")), "key of j")
+      assert.deepStrictEqual(farm.free()[0]?.jumpHosts, [
+        { address: "j", port: 22, user: "hop", sshKeyRef: { name: "ssh-jump-1" } }
+      ])
       assert.isUndefined(farm.keyOf({ address: "b", port: 23 }))
       assert.match((yield* Effect.flip(farm.add("x", "root", { address: "z", port: 22 }))).message, /does not list/)
       yield* farm.add("three", "root")

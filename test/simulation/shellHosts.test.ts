@@ -32,7 +32,7 @@ const ssh = (farm: Farm, at: { readonly address: string; readonly port: number }
     const session = yield* farm.ssh.connect({
       ...at,
       user,
-      privateKey: Redacted.make(farm.keyOf({ address: "", port: 22 }) ?? ""),
+      privateKey: farm.keyOf({ address: "", port: 22 })?.privateKey ?? Redacted.make(""),
       hostKeys: firstUse
     })
     const running = yield* session.exec(command, new Uint8Array())

@@ -3,7 +3,9 @@
  * their witness. In memory here; a real /bin/sh behind an SSH server is shellhosts/. Does not own the objects in the API.
  */
 import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
+import type { JumpHost } from "../../api/RemoteMachine.ts"
 import type { RunStep } from "../../hosts/Protocol.ts"
 import type { SshClientShape } from "../../ssh/SshClient.ts"
 import { root, SIMULATED_KEY, sudoer } from "../hosts/Accounts.ts"
@@ -31,10 +33,20 @@ export interface Counts {
   readonly steps: number
 }
 
-/** A host, and the account there where it is not the YAML's to say. */
+/** A host, and the account there and the way to it where they are not the YAML's to say. */
 export interface FarmHost extends Address {
   readonly user?: string
   readonly useSudo?: boolean
+  /** As the API has them; their keys by `Farm.jumpKey`. */
+  readonly jumpHosts?: ReadonlyArray<JumpHost>
+}
+
+/** What one Secret with a key holds. */
+export interface FarmKey {
+  /** OpenSSH or PEM, as it stands in its file. */
+  readonly privateKey: Redacted.Redacted<string>
+  readonly passphrase?: Redacted.Redacted<string>
+  readonly knownHosts?: string
 }
 
 export interface Farm {
@@ -44,7 +56,9 @@ export interface Farm {
   readonly about: string
   readonly ssh: SshClientShape
   /** Goes into the Secrets that the YAML names. Undefined: the host is none of ours. */
-  readonly keyOf: (address: Address) => string | undefined
+  readonly keyOf: (address: Address) => FarmKey | undefined
+  /** The same for a jump host's, by the name of its Secret. */
+  readonly jumpKey: (secret: string) => FarmKey | undefined
   /**
    * Boots a host; `user` may log in besides root, and use sudo. An address that was given leads to it. `key` says which
    * host it is, should it be asked for again.
@@ -102,7 +116,8 @@ export const memoryFarm = Effect.fnUntraced(function* (
     kind: "memory",
     about: `hosts in memory${why === undefined ? "" : ` (${why})`}`,
     ssh: hosts.client,
-    keyOf: () => SIMULATED_KEY,
+    keyOf: () => ({ privateKey: Redacted.make(SIMULATED_KEY) }),
+    jumpKey: () => undefined,
     free: () => [],
     leftovers: undefined,
     witness,

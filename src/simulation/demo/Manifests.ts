@@ -67,6 +67,7 @@ const inNamespace = (value: Json | undefined, key: string, namespace: string): J
 export interface Stead extends Address {
   readonly user?: string
   readonly useSudo?: boolean
+  readonly jumpHosts?: ReadonlyArray<JsonObject>
 }
 
 export interface Placement {
@@ -110,8 +111,13 @@ export interface NamedHost extends Address {
   readonly user: string
   /** Secret with the key it is reached with, and the namespace of that. */
   readonly key: string | undefined
+  /** The same of the jump hosts that have one of their own. */
+  readonly jumpKeys: ReadonlyArray<string>
   readonly namespace: string
 }
+
+const jumpKeysOf = (chain: Json | undefined): ReadonlyArray<string> =>
+  isJsonArray(chain) ? chain.flatMap((jump) => stringAt(jump, "sshKeyRef", "name") ?? []) : []
 
 const hostOf = (part: Json | undefined, namespace: string): ReadonlyArray<NamedHost> => {
   const address = stringAt(part, "address")
@@ -123,6 +129,7 @@ const hostOf = (part: Json | undefined, namespace: string): ReadonlyArray<NamedH
       port: typeof port === "number" ? port : DEFAULT_PORT,
       user: stringAt(part, "user") ?? "root",
       key: stringAt(part, "sshKeyRef", "name"),
+      jumpKeys: jumpKeysOf(part["jumpHosts"]),
       namespace
     }
   ]

@@ -3,22 +3,36 @@
  * account and key. They have no witness: what is left on them is found by looking, past the provider. Does not own the
  * list (HostsFile.ts), nor reading keys.
  */
+import { createHash } from "node:crypto"
 import * as Effect from "effect/Effect"
-import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import type { JumpHost } from "../../api/RemoteMachine.ts"
 import { firstUse } from "../../ssh/HostKeys.ts"
 import * as LiveSshClient from "../../ssh/LiveSshClient.ts"
-import type { SshClientShape } from "../../ssh/SshClient.ts"
+import type { SshClientShape, SshLogin } from "../../ssh/SshClient.ts"
 import { type Finding, makeWitness } from "../Witness.ts"
-import type { Farm, FarmHost } from "./Farm.ts"
-import { hostKeyOf, type ListedHost } from "./HostsFile.ts"
+import type { Farm, FarmHost, FarmKey } from "./Farm.ts"
+import { hostKeyOf, type Identity, type ListedHost, type ListedJumpHost } from "./HostsFile.ts"
 import { type Address, ManifestError } from "./Manifests.ts"
 
-export interface RealHost extends ListedHost {
-  /** OpenSSH or PEM, as it stands in its file. */
-  readonly privateKey: string
+export interface RealJumpHost extends Omit<ListedJumpHost, "identity"> {
+  /** Absent: the host's own. */
+  readonly key?: FarmKey
+  /** Of the Secret that the key is put into. */
+  readonly secret: string
 }
+
+export interface RealHost extends Omit<ListedHost, "identity" | "jumpHosts"> {
+  readonly key: FarmKey
+  readonly jumpHosts: ReadonlyArray<RealJumpHost>
+}
+
+/** One key may lead to many jump hosts, and two accounts of one have two keys: by where its files are. */
+export const jumpSecretOf = (identity: Identity): string =>
+  `ssh-jump-${createHash("sha256").update(JSON.stringify(identity)).digest("hex").slice(0, SECRET_DIGITS)}`
+/** Hexadecimal digits. */
+const SECRET_DIGITS = 16
 
 /** Hosts that are looked at side by side. */
 const LOOK_CONCURRENCY = 16
@@ -42,10 +56,16 @@ done
 
 const linesOn = (ssh: SshClientShape, host: RealHost) =>
   Effect.gen(function* () {
-    const { address, port, user } = host
     // Nothing secret is said there.
-    const target = { address, port, user, privateKey: Redacted.make(host.privateKey), hostKeys: firstUse }
-    const session = yield* ssh.connect(target)
+    const login = (
+      { address, port, user }: RealHost | RealJumpHost,
+      { passphrase, privateKey }: FarmKey
+    ): SshLogin => ({
+      ...{ address, port, user, privateKey, hostKeys: firstUse },
+      ...(passphrase === undefined ? {} : { passphrase })
+    })
+    const jumpHosts = host.jumpHosts.map((jump) => login(jump, jump.key ?? host.key))
+    const session = yield* ssh.connect({ ...login(host, host.key), jumpHosts })
     const process = yield* session.exec(host.useSudo ? "sudo -n sh -s" : "sh -s", Buffer.from(LEFTOVERS))
     const text = yield* process.stdout.pipe(Stream.decodeText, Stream.mkString)
     const { code } = yield* process.exit
@@ -73,7 +93,16 @@ const leftovers = (ssh: SshClientShape, hosts: ReadonlyArray<RealHost>): Effect.
     { concurrency: LOOK_CONCURRENCY }
   ).pipe(Effect.map((found) => found.flat()))
 
-const shown = ({ address, port, useSudo, user }: RealHost): FarmHost => ({ address, port, user, useSudo })
+const jumpHostOf = ({ address, hostKey, key, port, secret, user }: RealJumpHost): JumpHost => ({
+  ...{ address, port, user },
+  ...(key === undefined ? {} : { sshKeyRef: { name: secret } }),
+  ...(hostKey === undefined ? {} : { hostKey })
+})
+
+const shown = ({ address, jumpHosts, port, useSudo, user }: RealHost): FarmHost => ({
+  ...{ address, port, user, useSudo },
+  ...(jumpHosts.length === 0 ? {} : { jumpHosts: jumpHosts.map(jumpHostOf) })
+})
 
 export const realFarm = Effect.fnUntraced(function* (
   hosts: ReadonlyArray<RealHost>,
@@ -81,6 +110,7 @@ export const realFarm = Effect.fnUntraced(function* (
 ): Effect.fn.Return<Farm, never, Scope.Scope> {
   const ssh = yield* LiveSshClient.make()
   const byAddress = new Map(hosts.map((host) => [hostKeyOf(host), host]))
+  const jumpKeys = new Map(hosts.flatMap(({ jumpHosts }) => jumpHosts).map(({ key, secret }) => [secret, key]))
   const given = new Map<string, RealHost>()
   const taken = new Set<RealHost>()
 
@@ -109,7 +139,8 @@ export const realFarm = Effect.fnUntraced(function* (
     kind: "ssh",
     about: `${hosts.length} hosts of ${file}`,
     ssh,
-    keyOf: (address) => byAddress.get(hostKeyOf(address))?.privateKey,
+    keyOf: (address) => byAddress.get(hostKeyOf(address))?.key,
+    jumpKey: (secret) => jumpKeys.get(secret),
     witness: makeWitness(),
     add: (key, _user, address) =>
       Effect.map(address === undefined ? next(key) : listed(address), (host) => {

@@ -3,14 +3,21 @@
  * away again. Does not own waiting for it to come true (Engine.ts), nor the cluster and hosts themselves.
  */
 import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
 import { Namespaces, Secrets, secretData } from "../../api/Core.ts"
-import { BOOTSTRAP_GROUP, INFRASTRUCTURE_GROUP } from "../../api/Names.ts"
+import {
+  BOOTSTRAP_GROUP,
+  INFRASTRUCTURE_GROUP,
+  SECRET_KNOWN_HOSTS_KEY,
+  SECRET_PASSPHRASE_KEY,
+  SECRET_VALUE_KEY
+} from "../../api/Names.ts"
 import { stringAt } from "../apiserver/Json.ts"
 import { rawKind } from "../core/Raw.ts"
 import type { WorkloadFront } from "../core/WorkloadFront.ts"
 import type { SimulatedApiServerShape } from "../SimulatedApiServer.ts"
 import { type Example, examples, POOLED, scaled } from "./Examples.ts"
-import type { Farm, FarmHost } from "./Farm.ts"
+import type { Farm, FarmHost, FarmKey } from "./Farm.ts"
 import { hostKeyOf } from "./HostsFile.ts"
 import { type Address, hostsOf, type Manifest, ManifestError, namespaceOf, type Placement, place } from "./Manifests.ts"
 import { completed, filled, keyNameOf } from "./Pools.ts"
@@ -34,16 +41,28 @@ const ensureNamespace = (server: SimulatedApiServerShape, name: string) =>
   )
 
 /** A key of the list of hosts may be another one next time: then it is replaced. */
-const ensureKey = ({ farm, server }: Stage, namespace: string, name: string, value: string) =>
-  server.kubeClient.create(Secrets, { metadata: { namespace, name }, data: secretData({ value }) }).pipe(
+const ensureKey = ({ farm, server }: Stage, namespace: string, name: string, key: FarmKey) => {
+  const data = keyData(key)
+  const gone = Object.fromEntries(OPTIONAL_KEYS.filter((one) => !(one in data)).map((one) => [one, null]))
+  return server.kubeClient.create(Secrets, { metadata: { namespace, name }, data }).pipe(
     Effect.catchIf(isThere, () =>
       farm.kind === "ssh"
-        ? server.kubeClient.patch(Secrets, { namespace, name }, { data: secretData({ value }) })
+        ? server.kubeClient.patch(Secrets, { namespace, name }, { data: { ...data, ...gone } })
         : Effect.void
     ),
     Effect.asVoid,
     Effect.mapError(refusal)
   )
+}
+
+const OPTIONAL_KEYS = [SECRET_PASSPHRASE_KEY, SECRET_KNOWN_HOSTS_KEY]
+
+const keyData = ({ knownHosts, passphrase, privateKey }: FarmKey) =>
+  secretData({
+    [SECRET_VALUE_KEY]: Redacted.value(privateKey),
+    ...(passphrase === undefined ? {} : { [SECRET_PASSPHRASE_KEY]: Redacted.value(passphrase) }),
+    ...(knownHosts === undefined ? {} : { [SECRET_KNOWN_HOSTS_KEY]: knownHosts })
+  })
 
 /** The Secrets that the hosts' keys are read from, where the YAML does not bring them. */
 const applyKeys = Effect.fnUntraced(function* (stage: Stage, manifests: ReadonlyArray<Manifest>) {
@@ -55,19 +74,27 @@ const applyKeys = Effect.fnUntraced(function* (stage: Stage, manifests: Readonly
     )
   )
   const made = new Map<string, string>()
-  for (const { address, key, namespace, port } of hostsOf(manifests)) {
-    const id = `${namespace}/${key ?? ""}`
-    if (key === undefined || brought.has(id)) continue
-    const value = stage.farm.keyOf({ address, port })
-    if (value === undefined)
-      return yield* new ManifestError({ message: `Secret ${id}, with the key of ${address}, is missing` })
+  const make = Effect.fnUntraced(function* (namespace: string, name: string, of: string, key: FarmKey | undefined) {
+    const id = `${namespace}/${name}`
+    if (brought.has(id)) return
+    if (key === undefined)
+      return yield* new ManifestError({ message: `Secret ${id}, with the key of ${of}, is missing` })
+    const text = JSON.stringify(keyData(key))
     const other = made.get(id)
-    if (other !== undefined && other !== value)
+    if (other !== undefined && other !== text)
       return yield* new ManifestError({
         message: `Secret ${id} is named by hosts with different identityFiles: give each a sshKeyRef of its own, or leave it out`
       })
-    if (other === undefined) yield* ensureKey(stage, namespace, key, value)
-    made.set(id, value)
+    if (other === undefined) yield* ensureKey(stage, namespace, name, key)
+    made.set(id, text)
+  })
+  for (const { address, jumpKeys, key, namespace, port } of hostsOf(manifests)) {
+    if (key !== undefined) yield* make(namespace, key, address, stage.farm.keyOf({ address, port }))
+    // Those that the YAML names itself are its own.
+    for (const name of jumpKeys) {
+      const known = stage.farm.jumpKey(name)
+      if (known !== undefined) yield* make(namespace, name, address, known)
+    }
   }
 })
 

@@ -9,6 +9,7 @@ import { createServer, type Server } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
 import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import ssh2 from "ssh2"
@@ -215,7 +216,8 @@ export const shellFarm = Effect.fnUntraced(function* (
     kind: "sh",
     about: `hosts with a real /bin/sh (${privilege === "root" ? "mount and PID namespaces" : "user namespaces"})`,
     ssh: routed(yield* LiveSshClient.make(), routes),
-    keyOf: () => privateKey,
+    keyOf: () => ({ privateKey: Redacted.make(privateKey) }),
+    jumpKey: () => undefined,
     free: () => [],
     leftovers: undefined,
     witness: observer.witness,

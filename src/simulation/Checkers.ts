@@ -147,6 +147,8 @@ const readyReason = (object: Version["object"]): string => {
 }
 /** Of a machine that leaves and has nothing to complain of. */
 const CLEAN_REASONS: ReadonlySet<string> = new Set(["Cleaning", "Releasing", "Deleting", "Provisioned"])
+/** It is not well, or not let go in order. */
+export const complains = (machine: Version["object"]): boolean => !CLEAN_REASONS.has(readyReason(machine))
 
 /** The finalizer stays until the host is wiped, or somebody remembers that it is not. */
 const finalizerLast: Checker = ({ versions, witness }) => {
@@ -171,7 +173,7 @@ const finalizerLast: Checker = ({ versions, witness }) => {
     const claim = claimIn(before)
     if (claim === undefined || quarantined.has(claim.id)) return []
     // A host outside pools has no object to remember it by; the machine's last words do.
-    if (claim.host === "" && !CLEAN_REASONS.has(readyReason(before))) return []
+    if (claim.host === "" && complains(before)) return []
     const host = hostOf(tenants(at), claim.id)
     return host === undefined ? [] : [{ at, what: `${key} lost its finalizer while ${host} had its tenant` }]
   })

@@ -202,6 +202,12 @@ export const faultySshClient = (inner: SshClientShape, plan: () => SshFaultPlan)
   }
 }
 
+/** Somebody else answers at these addresses, with a host key of their own; asked at each connect. */
+export const impersonated = (inner: SshClientShape, addresses: () => ReadonlySet<string>): SshClientShape => ({
+  connect: (target) =>
+    Effect.suspend(() => (addresses().has(target.address) ? Effect.fail(impostor(target)) : inner.connect(target)))
+})
+
 /** For tests: of the execs that follow, each loses its connection after `lines()` lines; undefined: none. */
 export const droppingSshClient = (inner: SshClientShape, lines: () => number | undefined): SshClientShape => ({
   connect: (target) =>

@@ -6,17 +6,20 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import { TestClock } from "effect/testing"
 import { Clusters, MachineDeployments, Machines } from "../../api/ClusterApi.ts"
-import { Secrets } from "../../api/Core.ts"
+import { Namespaces, Secrets } from "../../api/Core.ts"
 import type { Kind, KubeObject } from "../../api/Kind.ts"
 import * as Names from "../../api/Names.ts"
 import { PooledRemoteMachines } from "../../api/PooledRemoteMachine.ts"
 import { RemoteMachines } from "../../api/RemoteMachine.ts"
-import { CLUSTER, createKey, ref } from "../ClusterObjects.ts"
+import { rfc3339 } from "../../domain/Rfc3339.ts"
+import type { JsonObject } from "../../kube/KubeClient.ts"
+import { CLUSTER, createCluster, createKey, NAMESPACE, ref } from "../ClusterObjects.ts"
 import { root, SIMULATED_KEY } from "../hosts/Accounts.ts"
 import type { SimulatedHost } from "../hosts/SimulatedHost.ts"
 import { move } from "../Move.ts"
+import { cluster, workers } from "../testing/Objects.ts"
 import { makeWorld, type World } from "../World.ts"
-import type { Action, PlannedHost } from "./Plan.ts"
+import type { Action, Plan, PlannedHost } from "./Plan.ts"
 import { crashOne, later, type Running, say, startProcess } from "./Running.ts"
 
 const KEY = "key"
@@ -40,9 +43,34 @@ export const createHostObject = (world: World, host: PlannedHost) =>
 
 /** What people took away is put back; it may be there, or still be going. */
 export const putBack = Effect.fnUntraced(function* (run: Running) {
-  yield* Effect.ignore(createKey(run.world.kube, KEY))
-  for (const host of run.plan.hosts)
-    if (host.pool !== undefined) yield* Effect.ignore(createHostObject(run.world, host))
+  const { plan, world } = run
+  if (run.namespaceDeleted) yield* makeAnew(run)
+  yield* Effect.ignore(createKey(world.kube, KEY))
+  for (const host of plan.hosts) if (host.pool !== undefined) yield* Effect.ignore(createHostObject(world, host))
+})
+
+/** Nothing can be made in a namespace that is still going: each time is a try. */
+const makeAnew = Effect.fnUntraced(function* ({ plan, world }: Running) {
+  yield* Effect.ignore(world.kube.create(Namespaces, { metadata: { name: NAMESPACE } }))
+  if (world.workloads === undefined) return yield* Effect.ignore(createCluster(world.kube))
+  for (const object of [...cluster({ name: CLUSTER }), ...workersOf(plan)])
+    yield* Effect.ignore(world.server.apply(object))
+})
+
+export const workersOf = (plan: Plan): ReadonlyArray<JsonObject> =>
+  plan.deployments.flatMap((deployment) => workers({ ...deployment, cluster: CLUSTER }))
+
+/** Real servers refuse to delete this one namespace; here everything is in it, and it goes as any other does. */
+const deleteNamespace = Effect.fnUntraced(function* (run: Running) {
+  const { registry, storage } = run.world.server.store
+  const type = registry.byKind("", "Namespace")
+  if (type === undefined) return
+  const place = { type, namespace: "", name: NAMESPACE }
+  const found = storage.get(place)
+  if (found === undefined || found.metadata.deletionTimestamp !== undefined) return
+  run.namespaceDeleted = true
+  const deletionTimestamp = rfc3339(yield* Clock.currentTimeMillis)
+  storage.put(place, type.strategy.markDeleted({ ...found, metadata: { ...found.metadata, deletionTimestamp } }))
 })
 
 /** In a run with deployments a name is a place among the machines that there are. */
@@ -121,6 +149,7 @@ type HostAction = Extract<
       | "refuseKey"
       | "fullDisk"
       | "newHostKey"
+      | "impostor"
       | "loseConnections"
       | "killDriver"
       | "killStep"
@@ -131,7 +160,7 @@ type HostAction = Extract<
 const onHost = Effect.fnUntraced(function* (run: Running, action: HostAction) {
   const host = run.world.hosts.hosts().find((one) => one.name === action.host)
   if (host === undefined) return
-  const backAfter = (millis: number, undo: () => void) => later(millis, Effect.sync(undo))
+  const backAfter = (millis: number, undo: () => unknown) => later(millis, Effect.sync(undo))
   switch (action.do) {
     case "powerLoss":
       yield* host.powerOff
@@ -150,6 +179,9 @@ const onHost = Effect.fnUntraced(function* (run: Running, action: HostAction) {
         action.forMillis,
         Effect.suspend(() => Effect.ignore(unpin(run.world, host)))
       )
+    case "impostor":
+      run.impersonated.add(host.address)
+      return yield* backAfter(action.forMillis, () => run.impersonated.delete(host.address))
     case "fullDisk":
       host.disk.setFull("/")
       return yield* backAfter(action.forMillis, () => host.disk.setFull(undefined))
@@ -268,6 +300,8 @@ export const carryOut = Effect.fnUntraced(function* (run: Running, action: Actio
       )
     case "move":
       return yield* carryOver(run)
+    case "deleteNamespace":
+      return yield* deleteNamespace(run)
     default:
       return yield* onHost(run, action)
   }

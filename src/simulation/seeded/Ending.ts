@@ -17,6 +17,7 @@ import { TOKEN_NAMESPACE } from "../../domain/JoinToken.ts"
 import { CLUSTER, NAMESPACE, ref } from "../ClusterObjects.ts"
 import { holders } from "../Witness.ts"
 import type { World } from "../World.ts"
+import { forgotten, isForgotten } from "./GivenUp.ts"
 import type { Running } from "./Running.ts"
 import type { Unsettled } from "./Settled.ts"
 
@@ -73,7 +74,8 @@ const quarantinedIn = ({ history }: World): ReadonlySet<string> => {
 }
 
 /** What is left that should not be. */
-export const leftOver = Effect.fnUntraced(function* (world: World) {
+export const leftOver = Effect.fnUntraced(function* ({ world, worlds }: Running) {
+  const lost = forgotten(worlds)
   const machines = (yield* world.kube.list(RemoteMachines)).items
   const found: Array<Unsettled> = machines.map(({ metadata, status }) => ({
     what: `${metadata.name} is still there (${status?.phase})`,
@@ -86,7 +88,8 @@ export const leftOver = Effect.fnUntraced(function* (world: World) {
     const text = objects.find(({ metadata }) => metadata.name === host.name)?.metadata.annotations?.[CLAIM_ANNOTATION]
     const claim = text === undefined ? undefined : decodeClaim(text)
     const tenant = tenants.get(host.name)
-    const givenUp = claim?.quarantined !== undefined || host.tenancy()?.state === "quarantined"
+    const givenUp =
+      claim?.quarantined !== undefined || host.tenancy()?.state === "quarantined" || isForgotten(host, claim, lost)
     // A host that was given up on is tried again in the background, until its object is taken away, too.
     if (givenUp || (tenant !== undefined && quarantined.has(tenant))) continue
     if (claim !== undefined) found.push({ what: `${host.name} is still claimed by ${claim.machine}` })

@@ -76,8 +76,12 @@ export type Action =
   | { readonly do: "relabel"; readonly host: string; readonly zone: string }
   /** The key's Secret is gone for a while. */
   | { readonly do: "loseKey"; readonly forMillis: number }
+  /** Somebody else answers at the host's address, with another host key. */
+  | { readonly do: "impostor"; readonly host: string; readonly forMillis: number }
   /** `clusterctl move` to another management cluster. */
   | { readonly do: "move" }
+  /** With all that is in it, in whatever order; people make it and its cluster anew once it is gone. */
+  | { readonly do: "deleteNamespace" }
 
 export interface Planned {
   readonly at: number
@@ -242,4 +246,26 @@ export const drawPlan: Effect.Effect<Plan> = Effect.gen(function* () {
     kube: calm ? noKubeFaults : kube,
     ssh: calm ? noSshFaults : ssh
   }
+})
+
+/** Of how many seeds; most have neither. */
+const IMPOSTOR_CHANCE = 0.3
+const MOST_IMPOSTORS = 3
+const DELETED_NAMESPACE_CHANCE = 0.12
+
+/**
+ * What was thought of later. Drawn from a stream of its own, so that a seed's `drawPlan` stays what it was: seeds that
+ * found something once still tell the same story without it.
+ */
+export const drawMore = Effect.fnUntraced(function* (plan: Plan): Effect.fn.Return<Plan> {
+  const more: Array<Planned> = []
+  const impostors = (yield* chance(IMPOSTOR_CHANCE)) ? yield* from(1, MOST_IMPOSTORS) : 0
+  for (let index = 0; index < impostors; index++) {
+    const host = plan.hosts[yield* below(plan.hosts.length)]?.name ?? "h1"
+    const forMillis = yield* below(LONGEST_OUTAGE_MILLIS)
+    more.push({ at: yield* below(plan.troubleMillis), action: { do: "impostor", host, forMillis } })
+  }
+  if (yield* chance(DELETED_NAMESPACE_CHANCE))
+    more.push({ at: yield* below(plan.troubleMillis), action: { do: "deleteNamespace" } })
+  return { ...plan, actions: [...plan.actions, ...more].sort((a, b) => a.at - b.at) }
 })

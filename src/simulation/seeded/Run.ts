@@ -13,17 +13,16 @@ import { PooledRemoteMachines } from "../../api/PooledRemoteMachine.ts"
 import { RemoteMachines } from "../../api/RemoteMachine.ts"
 import { ProviderOptions } from "../../provider/Options.ts"
 import { judge, type Violation } from "../Checkers.ts"
-import { CLUSTER, createMachine, ref } from "../ClusterObjects.ts"
+import { createMachine, ref } from "../ClusterObjects.ts"
 import { root, SIMULATED_KEY } from "../hosts/Accounts.ts"
 import type { SimulatedHost } from "../hosts/SimulatedHost.ts"
 import type { Wrap } from "../Processes.ts"
 import type { Line } from "../Story.ts"
-import { workers } from "../testing/Objects.ts"
 import { makeWorld, type World } from "../World.ts"
-import { carryOut, createHostObject, onMachine, putBack, setPaused, unpin } from "./Actions.ts"
+import { carryOut, createHostObject, onMachine, putBack, setPaused, unpin, workersOf } from "./Actions.ts"
 import { bootstrapData, dataHash, SECRET } from "./Data.ts"
 import { leftOver, takeAway } from "./Ending.ts"
-import { drawPlan, type Plan } from "./Plan.ts"
+import { drawMore, drawPlan, type Plan } from "./Plan.ts"
 import { crashOne, makeRunning, type Running, say, startProcess } from "./Running.ts"
 import { type Unsettled, unsettled } from "./Settled.ts"
 
@@ -45,6 +44,8 @@ export interface SeedOptions {
   /** Log lines of the run; the caller collects them (Logger). */
   readonly logs?: ReadonlyArray<string>
   readonly plan?: Plan
+  /** Only what `drawPlan` draws: seeds that found something before there was more. */
+  readonly plain?: boolean
 }
 
 export interface SeedReport {
@@ -74,8 +75,7 @@ const setUp = Effect.fnUntraced(function* (world: World, plan: Plan) {
     for (const { match, behaviour } of host.steps) made.script(match, behaviour)
     if (host.pool !== undefined) yield* createHostObject(world, host)
   }
-  for (const deployment of plan.deployments)
-    for (const object of workers({ ...deployment, cluster: CLUSTER })) yield* world.server.apply(object)
+  for (const object of workersOf(plan)) yield* world.server.apply(object)
 })
 
 const createPlanned = (world: World, machine: Plan["machines"][number]) =>
@@ -113,6 +113,7 @@ const heal = Effect.fnUntraced(function* (run: Running) {
   const { world } = run
   yield* say(run, "everything heals")
   run.healed = true
+  run.impersonated.clear()
   for (const host of world.hosts.hosts()) {
     yield* host.powerOn
     host.setReachability("up")
@@ -121,7 +122,7 @@ const heal = Effect.fnUntraced(function* (run: Running) {
     host.kernel.failAt(undefined)
     yield* unpin(world, host)
   }
-  yield* setPaused(world, false)
+  yield* Effect.ignore(setPaused(world, false))
   for (const { metadata } of (yield* world.kube.list(RemoteMachines)).items)
     yield* Effect.ignore(onMachine(run, "unpause", metadata.name))
   for (const { metadata } of (yield* world.kube.list(PooledRemoteMachines)).items)
@@ -241,7 +242,9 @@ const judged = (run: Running, logs: ReadonlyArray<string>): ReadonlyArray<Violat
 
 export const runSeed = (seed: number, options: SeedOptions = {}) =>
   Effect.gen(function* () {
-    const plan = options.plan ?? (yield* drawPlan)
+    const drawn = options.plan ?? (yield* drawPlan)
+    const more = options.plan === undefined && options.plain !== true
+    const plan = more ? yield* Random.withSeed(drawMore(drawn), `more of seed ${seed}`) : drawn
     const run = makeRunning(plan, options.wrap ?? {}, yield* makeWorld({ core: plan.deployments.length > 0 }))
     yield* setUp(run.world, plan)
     yield* startProcess(run)
@@ -266,7 +269,7 @@ export const runSeed = (seed: number, options: SeedOptions = {}) =>
     yield* takeAway(run)
     const ended = yield* settle(
       run,
-      Effect.suspend(() => leftOver(run.world)),
+      Effect.suspend(() => leftOver(run)),
       Effect.void
     )
     for (const process of run.processes) yield* process.stop

@@ -5,7 +5,7 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import { faultyKubeClient, noKubeFaults } from "../Faults.ts"
-import { faultySshClient, noSshFaults } from "../hosts/SshFaults.ts"
+import { faultySshClient, impersonated, noSshFaults } from "../hosts/SshFaults.ts"
 import type { Process, Wrap } from "../Processes.ts"
 import type { Line } from "../Story.ts"
 import type { World } from "../World.ts"
@@ -20,6 +20,10 @@ export interface Running {
   /** At work, the oldest first. */
   readonly processes: Array<Process>
   healed: boolean
+  /** What was in it has to be made anew. */
+  namespaceDeleted: boolean
+  /** Addresses where somebody else answers. */
+  readonly impersonated: Set<string>
   readonly done: Array<Line>
 }
 
@@ -30,6 +34,8 @@ export const makeRunning = (plan: Plan, wrap: Wrap, world: World): Running => ({
   worlds: [world],
   processes: [],
   healed: false,
+  namespaceDeleted: false,
+  impersonated: new Set(),
   done: []
 })
 
@@ -46,7 +52,11 @@ export const startProcess = Effect.fnUntraced(function* (run: Running) {
   const process = yield* world.startProvider(name, {
     kube: (inner) => faultyKubeClient((wrap.kube ?? same)(inner), kube),
     workload: (inner) => faultyKubeClient((wrap.workload ?? same)(inner), kube),
-    ssh: (inner) => faultySshClient((wrap.ssh ?? same)(inner), () => (run.healed ? noSshFaults : plan.ssh)),
+    ssh: (inner) =>
+      impersonated(
+        faultySshClient((wrap.ssh ?? same)(inner), () => (run.healed ? noSshFaults : plan.ssh)),
+        () => run.impersonated
+      ),
     ...(wrap.hosts === undefined ? {} : { hosts: wrap.hosts })
   })
   run.processes.push(process)

@@ -11,6 +11,7 @@ import { type Claim, decodeClaim } from "../../domain/Claim.ts"
 import type { SimulatedHost } from "../hosts/SimulatedHost.ts"
 import { holders } from "../Witness.ts"
 import type { World } from "../World.ts"
+import { type Forgotten, forgotten, isForgotten } from "./GivenUp.ts"
 
 export interface Unsettled {
   readonly what: string
@@ -21,31 +22,6 @@ export interface Unsettled {
 const claimOf = (object: RemoteMachine | PooledRemoteMachine): Claim | undefined => {
   const text = object.metadata.annotations?.[Names.CLAIM_ANNOTATION]
   return text === undefined ? undefined : decodeClaim(text)
-}
-
-/** Claims whose host's object a person took away meanwhile: one that is made anew knows nothing of them, the host does. */
-const withdrawn = (worlds: ReadonlyArray<World>): ReadonlySet<string> => {
-  const found = new Set<string>()
-  for (const { history } of worlds)
-    for (const { kind, object } of history.versions()) {
-      const { annotations = {}, deletionTimestamp } = object.metadata
-      const text = annotations[Names.CLAIM_ANNOTATION]
-      if (kind !== "PooledRemoteMachine" || deletionTimestamp === undefined || text === undefined) continue
-      const claim = annotations[Names.DELETE_FOR_MOVE_ANNOTATION] === undefined ? decodeClaim(text) : undefined
-      if (claim !== undefined) found.add(claim.id)
-    }
-  return found
-}
-
-/** Its last tenant gave up on it, and nobody but the host itself can tell: a person has to say what becomes of it. */
-const isGivenUp = (
-  host: SimulatedHost | undefined,
-  claim: Claim | undefined,
-  forgotten: ReadonlySet<string> | undefined
-): boolean => {
-  const tenancy = host?.tenancy()
-  if (tenancy?.state !== "quarantined" || tenancy.claim === claim?.id) return false
-  return forgotten === undefined || forgotten.has(tenancy.claim)
 }
 
 const isReady = (machine: RemoteMachine): boolean =>
@@ -59,7 +35,7 @@ const ofMachine = (
   host: SimulatedHost | undefined,
   hosts: ReadonlyArray<PooledRemoteMachine>,
   machines: ReadonlyArray<RemoteMachine>,
-  forgotten: ReadonlySet<string>,
+  lost: Forgotten,
   keyIsLeaving: boolean
 ): ReadonlyArray<Unsettled> => {
   const { name } = machine.metadata
@@ -72,8 +48,10 @@ const ofMachine = (
   if (machine.spec.pool === undefined) {
     const other = machines.some((one) => one !== machine && one.spec.address === machine.spec.address)
     if (other && claimOf(machine) === undefined && phase === "Pending") return []
-    if (isGivenUp(host, claimOf(machine), undefined)) return []
-  } else if (phase === "Claimed" && isGivenUp(host, claimOf(machine), forgotten)) {
+    // Given up on by its last tenant: only a person can say that it may be taken over.
+    const tenancy = host?.tenancy()
+    if (tenancy?.state === "quarantined" && tenancy.claim !== claimOf(machine)?.id) return []
+  } else if (phase === "Claimed" && isForgotten(host, claimOf(machine), lost)) {
     return []
   } else if (phase === "Pending" && !isMeant(machine, hosts)) {
     const free = hosts.filter((host) => host.spec.pool === machine.spec.pool && claimOf(host) === undefined)
@@ -104,14 +82,14 @@ const ofHost = (
   object: PooledRemoteMachine,
   host: SimulatedHost | undefined,
   machines: ReadonlyArray<RemoteMachine>,
-  forgotten: ReadonlySet<string>,
+  lost: Forgotten,
   tenant: string | undefined
 ): ReadonlyArray<Unsettled> => {
   const { name } = object.metadata
   const claim = claimOf(object)
   const status = object.status
   if (claim === undefined) {
-    const givenUp = isGivenUp(host, undefined, forgotten)
+    const givenUp = isForgotten(host, undefined, lost)
     const wrong = [
       ...(status?.reserved === true || status?.machineRef !== undefined ? [`its status says reserved`] : []),
       ...(status?.phase === "Free" || status?.phase === "Suspect" ? [] : [`its phase is ${status?.phase}`]),
@@ -157,7 +135,7 @@ const ofKey = (secret: Secret, machines: ReadonlyArray<RemoteMachine>): Readonly
 
 /** `worlds`: the management clusters before this one, too. */
 export const unsettled = Effect.fnUntraced(function* (world: World, worlds: ReadonlyArray<World> = [world]) {
-  const forgotten = withdrawn(worlds)
+  const lost = forgotten(worlds)
   const machines = (yield* world.kube.list(RemoteMachines)).items
   const objects = (yield* world.kube.list(PooledRemoteMachines)).items
   const secrets = (yield* world.kube.list(Secrets)).items
@@ -165,14 +143,14 @@ export const unsettled = Effect.fnUntraced(function* (world: World, worlds: Read
   const found: Array<Unsettled> = machines.flatMap((machine) => {
     const host = world.hosts.hosts().find((one) => one.address === machine.spec.address)
     const key = secrets.find(({ metadata }) => metadata.name === machine.spec.sshKeyRef?.name)
-    return ofMachine(machine, host, objects, machines, forgotten, key?.metadata.deletionTimestamp !== undefined)
+    return ofMachine(machine, host, objects, machines, lost, key?.metadata.deletionTimestamp !== undefined)
   })
   found.push(...secrets.flatMap((secret) => ofKey(secret, machines)))
   for (const host of world.hosts.hosts()) {
     const object = objects.find(({ metadata }) => metadata.name === host.name)
     const tenant = tenants.get(host.name)
     found.push(
-      ...(object === undefined ? ofFixed(host, machines, tenant) : ofHost(object, host, machines, forgotten, tenant))
+      ...(object === undefined ? ofFixed(host, machines, tenant) : ofHost(object, host, machines, lost, tenant))
     )
   }
   return found

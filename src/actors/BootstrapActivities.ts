@@ -110,16 +110,22 @@ export const make = (services: Services) => {
       ? yield* Workload.converse(yield* workload, (client) => Tokens.mint(client, use, services.randomBytes))
       : PLACEHOLDER
     const data = yield* rendered(config, inputs, token)
-    yield* kube
+    const written = yield* kube
       .create(Secrets, Data.manifest(kindName, config, cluster, data))
       .pipe(Effect.mapError(Workload.apiFailure))
+    if (needsToken(inputs)) read = { version: versionOf(written), token }
     yield* post(Event.Provided({ attempt, adopted: false }))
   })
 
+  /** The token of the data that was written or read last: reading it anew costs more than all the rest of a look. */
+  let read: { readonly version: string; readonly token: Data.DataToken } | undefined
+  const versionOf = ({ metadata }: Secret) => `${metadata.uid}/${metadata.resourceVersion}`
+
   /** A worker's data without a token is data that we don't understand. */
   const tokenIn = (secret: Secret): Data.DataToken => {
-    const token = Data.tokenInData(secret)
-    return token === "none" && renderer.role === "worker" ? "unreadable" : token
+    const version = versionOf(secret)
+    if (read?.version !== version) read = { version, token: Data.tokenInData(secret) }
+    return read.token === "none" && renderer.role === "worker" ? "unreadable" : read.token
   }
 
   const workloadOf = (config: BootstrapConfig, surroundings: Around) =>

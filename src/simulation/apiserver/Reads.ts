@@ -99,8 +99,7 @@ export class Reads {
     if (asked === undefined) return Result.fail(badRequest(`invalid resource version ${request.resourceVersion}`))
     if (asked > storage.revision) return Result.fail(futureVersion(asked, storage.revision))
     return Result.map(selectionMatcher(request.type, request), (matches) => {
-      const all = storage.list(request.type, request.namespace)
-      const items = matches === undefined ? all : all.filter(matches)
+      const items = storage.list(request.type, request.namespace, matches)
       return this.#page(request, { items, resourceVersion: String(storage.revision) }, 0)
     })
   }

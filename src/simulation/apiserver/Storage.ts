@@ -82,13 +82,18 @@ export class Storage {
     return [...(this.#dependents.get(uid)?.values() ?? [])]
   }
 
-  /** In etcd's order: by namespace, then name. */
-  list(type: ResourceType, namespace?: string): ReadonlyArray<StoredObject> {
+  /** In etcd's order: by namespace, then name. Few of many that match are cheap: only those are put in order. */
+  list(
+    type: ResourceType,
+    namespace?: string,
+    matches?: (object: StoredObject) => boolean
+  ): ReadonlyArray<StoredObject> {
     const namespaces = this.#shelf(type).namespaces
     const found: Array<StoredObject> = []
     for (const space of namespace === undefined ? [...namespaces.keys()].sort() : [namespace]) {
-      const objects = namespaces.get(space)
-      if (objects !== undefined) for (const name of [...objects.keys()].sort()) found.push(objects.get(name) ?? fail())
+      const all = [...(namespaces.get(space)?.values() ?? [])]
+      const some = matches === undefined ? all : all.filter(matches)
+      found.push(...some.sort(byName))
     }
     return found
   }
@@ -200,7 +205,5 @@ export class Storage {
   }
 }
 
-/** For a key just read from the same map, within one synchronous step. */
-const fail = (): never => {
-  throw new Error("storage index out of step")
-}
+const byName = (one: StoredObject, other: StoredObject): number =>
+  one.metadata.name < other.metadata.name ? -1 : one.metadata.name > other.metadata.name ? 1 : 0

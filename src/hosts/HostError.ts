@@ -14,7 +14,8 @@ export const HostErrorReason = Schema.Literals([
   "HostKeyRejected", // the host key is unknown to knownHosts, revoked, or can't be checked
   "NoCommonAlgorithm", // the host's sshd has only algorithms of another age
   "JumpHostRefused", // a jump host forwards no connection to the host
-  "SessionRefused", // logged in, and the host opens no session: PAM limits, nologin
+  "SessionRefused", // logged in, and the host opens no session: PAM limits, /etc/nologin
+  "ShellRefused", // logged in, and the login shell or a ForceCommand runs no commands of ours
   "SudoRefused", // useSudo, and `sudo -n` wants a password, a tty, or says no
   "Unsupported", // not root, tools missing, no way to detach
   "ForeignTenant", // another claim holds the host
@@ -67,6 +68,7 @@ export class HostError extends Schema.TaggedError<HostError>()("HostError", {
       case "HostKeyRejected":
       case "NoCommonAlgorithm":
       case "JumpHostRefused":
+      case "ShellRefused":
       case "SudoRefused":
       case "Unsupported":
       case "ForeignTenant":

@@ -4,6 +4,7 @@
  */
 import type { SshError } from "../ssh/SshError.ts"
 import { HostError, type HostErrorReason } from "./HostError.ts"
+import type { Instead } from "./LoginShell.ts"
 import { type Refusal, STATE_DIR, type TenancyRecord } from "./Protocol.ts"
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are exactly what must go
@@ -92,6 +93,20 @@ export const fromRefusal = (host: string, refusal: Refusal, useSudo: boolean): H
 const SUDO_SPOKE = /(^|\n)\s*(sudo:|.*sudo: .*(not found|No such file))/
 const DISK = /no space left|disk quota|read-only file system/i
 
+const sentence = (text: string): string => (/[.!?]$/.test(text) ? text : `${text}.`)
+
+/** The user is in, and what runs there is not what was asked for. */
+export const fromOtherShell = (host: string, { exit, said }: Instead): HostError => {
+  const words = scrub(said)
+  return new HostError({
+    reason: "ShellRefused",
+    host,
+    message: `${host} let the user in, and ran no command: its login shell, or a ForceCommand of sshd, ended with ${exit} and ${
+      words === "" ? "said nothing." : `said: ${sentence(words)}`
+    } Give the user a real shell (usermod -s /bin/sh), or take the ForceCommand away.`
+  })
+}
+
 /** The exec is over and no line of it was a result. */
 export const fromSilence = (host: string, useSudo: boolean, exit: string, stderr: string): HostError => {
   const said = scrub(stderr)
@@ -101,12 +116,15 @@ export const fromSilence = (host: string, useSudo: boolean, exit: string, stderr
       host,
       message: `${host}: sudo refused: ${said} Allow the user passwordless sudo without a tty (NOPASSWD in sudoers), and see that sudo is installed.`
     })
-  // OpenSSH's session.c: PAM opened no session for a user who is logged in.
-  if (exit === "exit 254" && said === "")
+  // OpenSSH's session.c: PAM opened no session for a user who is logged in, or /etc/nologin says why nobody gets one.
+  if (exit === "exit 254")
     return new HostError({
       reason: "SessionRefused",
       host,
-      message: `${host} let the user in, and opened no session: PAM refused it (sshd's log on the host says why); see limits.conf (maxlogins), pam_nologin and pam_access there.`
+      message:
+        said === ""
+          ? `${host} let the user in, and opened no session: PAM refused it (sshd's log on the host says why); see limits.conf (maxlogins), pam_nologin and pam_access there.`
+          : `${host} let the user in, and opened no session, saying: ${sentence(said)} See /etc/nologin there.`
     })
   if (/^exit 12[67]/.test(exit))
     return new HostError({

@@ -13,7 +13,7 @@ import { type SshClient, type SshProcess, type SshSession, targetName } from "..
 import { SshError } from "../ssh/SshError.ts"
 import { execOf } from "./driver/Exec.ts"
 import { HostError } from "./HostError.ts"
-import { fromRefusal, fromSilence, fromSsh, scrub } from "./HostFailure.ts"
+import { fromOtherShell, fromRefusal, fromSilence, fromSsh, scrub } from "./HostFailure.ts"
 import {
   type CleanRequest,
   type HostAccess,
@@ -23,6 +23,7 @@ import {
   type RunRequest
 } from "./HostRuns.ts"
 import { LineCutter } from "./Lines.ts"
+import { exitText, whatRunsInstead } from "./LoginShell.ts"
 import { type HostEvent, type Request, SENTINEL, type SystemFacts, type Tenant } from "./Protocol.ts"
 import { makeSessions, type Sessions } from "./Sessions.ts"
 import { decodeEvent } from "./WireEvent.ts"
@@ -71,18 +72,22 @@ const start = Effect.fnUntraced(function* (session: SshSession, access: HostAcce
 })
 
 /** What the exec came to when its output is over without a result. */
-const silence = (exchange: Exchange, host: string, useSudo: boolean): Effect.Effect<never, HostError | SshError> =>
+const silence = (exchange: Exchange, host: string, useSudo: boolean): Effect.Effect<HostError, SshError> =>
   Effect.gen(function* () {
     const exit = yield* exchange.process.exit
-    const stderr = yield* exchange.stderr
-    const how = exit.code === undefined ? `signal ${exit.signal ?? "unknown"}` : `exit ${exit.code}`
-    return yield* fromSilence(host, useSudo, how, stderr)
+    return fromSilence(host, useSudo, exitText(exit), yield* exchange.stderr)
   }).pipe(
     Effect.timeoutOrElse({
       duration: END_SECONDS * 1000,
       orElse: () => Effect.fail(stalled(host, END_SECONDS))
     })
   )
+
+/** Nothing at all was heard of the driver: it may be that nothing of ours is run on that account. */
+const unheard = (session: SshSession, host: string, error: HostError): Effect.Effect<HostError> =>
+  error.reason === "DriverFailed"
+    ? Effect.map(whatRunsInstead(session), (instead) => (instead === undefined ? error : fromOtherShell(host, instead)))
+    : Effect.succeed(error)
 
 const stalled = (host: string, seconds: number): SshError =>
   new SshError({
@@ -103,6 +108,11 @@ const events = (sessions: Sessions, access: HostAccess, request: Request): Strea
       const session = yield* sessions.get(access.target)
       const exchange = yield* start(session, access, request)
       const cutter = new LineCutter()
+      let heard = false
+      const end = silence(exchange, host, access.useSudo).pipe(
+        Effect.flatMap((error) => (heard ? Effect.succeed(error) : unheard(session, host, error))),
+        Effect.flatMap(Effect.fail)
+      )
       return exchange.process.stdout.pipe(
         Stream.timeoutOrElse({
           duration: STALL_SECONDS * 1000,
@@ -114,8 +124,13 @@ const events = (sessions: Sessions, access: HostAccess, request: Request): Strea
             .map(decodeEvent)
             .filter((event) => event !== undefined)
         ),
+        Stream.tap((told) =>
+          Effect.sync(() => {
+            heard ||= told.length > 0
+          })
+        ),
         Stream.flattenIterable,
-        Stream.concat(Stream.fromEffect(silence(exchange, host, access.useSudo))),
+        Stream.concat(Stream.fromEffect(end)),
         Stream.catch((error: SshError | HostError) => Stream.fromEffect(lost(error)))
       )
     }).pipe(Effect.catch(lost))
@@ -186,7 +201,7 @@ class Reading {
     return new HostError({
       reason: "StepFailed",
       host: this.host,
-      message: `Step ${step + 1} of ${this.request.steps.length} (${stepName}) ${exitText(exitCode, this.request.stepTimeoutSeconds)} on ${this.host}.`,
+      message: `Step ${step + 1} of ${this.request.steps.length} (${stepName}) ${stepExitText(exitCode, this.request.stepTimeoutSeconds)} on ${this.host}.`,
       step,
       stepName,
       exitCode,
@@ -213,7 +228,7 @@ const noSentinelText = (host: string): string =>
   `Every step succeeded on ${host}, but ${SENTINEL} is missing: the bootstrap data must end by creating it.`
 
 /** 124 is the driver's time limit; 137 a SIGKILL (also the kernel's, out of memory), or a step that never got to its end. */
-const exitText = (code: number, timeoutSeconds: number): string =>
+const stepExitText = (code: number, timeoutSeconds: number): string =>
   code === 124
     ? `did not end within ${timeoutSeconds} s (or exited with 124)`
     : code === 137

@@ -169,9 +169,11 @@ describe("an exec's end", () => {
   const silences: ReadonlyArray<readonly [string, boolean, Script, HostError["reason"]]> = [
     ["sudo wants a password", true, { stderr: "sudo: a password is required\n", exit: { code: 1 } }, "SudoRefused"],
     ["PAM opens no session", false, { stderr: "", exit: { code: 254 } }, "SessionRefused"],
+    ["/etc/nologin", false, { stderr: "Down until noon\n", exit: { code: 254 } }, "SessionRefused"],
     ["sudo is missing", true, { stderr: "sh: 1: sudo: not found\n", exit: { code: 127 } }, "SudoRefused"],
     ["no shell", false, { stderr: "sh: not found\n", exit: { code: 127 } }, "Unsupported"],
-    ["nothing at all", false, { exit: { code: 0 } }, "DriverFailed"],
+    ["a shell that is none", false, { stdout: "Not available.\n", exit: { code: 1 } }, "ShellRefused"],
+    ["a forced command", true, { stderr: "backups only", exit: { code: 0 } }, "ShellRefused"],
     ["killed", false, { stdout: "machinist StepStarted 0\n", exit: { signal: "KILL" } }, "DriverFailed"]
   ]
   for (const [title, useSudo, script, reason] of silences)
@@ -182,6 +184,34 @@ describe("an exec's end", () => {
         assert.include(error.message, host)
       })
     )
+
+  it.effect("nothing at all of an account that does run commands is the driver's failure", () =>
+    Effect.gen(function* () {
+      const { layer, seen } = scripted({ exit: { code: 2 } }, { stdout: "Welcome!\nmachinist-shell\n" })
+      const result = yield* Effect.provide(runAll(), layer)
+      assert.strictEqual(Result.isFailure(result) ? result.failure.reason : "", "DriverFailed")
+      assert.strictEqual(seen.commands.at(-1), "echo machinist-shell")
+    })
+  )
+
+  it.effect(
+    "an account that runs nothing is told in its own words, one line, bounded; nobody asks after an event",
+    () =>
+      Effect.gen(function* () {
+        const words = `\u001b[31mAsk\nthe desk ${"x".repeat(9_000)}`
+        const { message, retry } = yield* failure({ stdout: words, exit: { code: 1 } })
+        assert.strictEqual(retry, "waitForChange")
+        for (const control of ["\u001b", "\n"]) assert.notInclude(message, control)
+        assert.isBelow(message.length, 1_000)
+        const { layer, seen } = scripted(
+          { stdout: "machinist StepStarted 0\n", exit: { code: 1 } },
+          { exit: { code: 1 } }
+        )
+        const result = yield* Effect.provide(runAll(), layer)
+        assert.strictEqual(Result.isFailure(result) ? result.failure.reason : "", "DriverFailed")
+        assert.strictEqual(seen.commands.length, 1)
+      })
+  )
 
   it.effect("what a step wrote to stderr never gets into a message", () =>
     Effect.gen(function* () {

@@ -186,12 +186,55 @@ describe.skipIf(TestHosts.unavailable !== undefined)("login shells", () => {
   )
 
   test(
-    "an account whose shell lets nobody in is told so",
+    "an account whose shell lets nobody in, or runs no commands, is told so in that shell's words",
     Effect.gen(function* () {
       const host = yield* oneHost
       yield* setShell(host, "machinist", "/no/such/shell")
       const error = yield* Effect.flip(run(accessOf(host, "machinist"), runOf()))
       assert.strictEqual(error.reason, "AuthenticationFailed", error.message)
+
+      // sshd reads the account at each login: a connection that is kept has the shell of before.
+      const told = (user: TestHosts.TestUser, says: ReadonlyArray<RegExp>) =>
+        refuses(host, accessOf(host, user), "ShellRefused", [...says, /real shell.*\/bin\/sh/]).pipe(
+          Effect.provide(Layer.fresh(hostRuns))
+        )
+      const unavailable = [/exit 1/, /This account is currently not available/]
+      for (const user of ["machinist", "root"] as const) {
+        yield* setShell(host, user, "/usr/sbin/nologin")
+        yield* told(user, unavailable)
+      }
+      yield* TestHosts.writeFile(host, "/usr/local/bin/closed", "#!/bin/sh\necho Ask the desk. >&2\n", "0755")
+      for (const [shell, ...says] of [
+        ["/usr/local/bin/closed", /exit 0/, /Ask the desk\./],
+        ["/bin/false", /exit 1 and said nothing/],
+        ["/bin/true", /exit 0 and said nothing/]
+      ] as const) {
+        yield* setShell(host, "machinist", shell)
+        yield* told("machinist", says)
+      }
+      // The look at a host, which comes first, says the same.
+      const looked = yield* Effect.flip(inspect(accessOf(host, "machinist"))).pipe(
+        Effect.provide(Layer.fresh(hostRuns))
+      )
+      assert.deepStrictEqual([looked.reason, looked.retry], ["ShellRefused", "waitForChange"])
+
+      yield* setShell(host, "machinist", "/bin/sh")
+      yield* sshdConfig(host, "Match User machinist\n  ForceCommand echo Backups only.")
+      yield* TestHosts.reboot(host)
+      yield* told("machinist", [/Backups only\./, /ForceCommand/])
+    })
+  )
+
+  test(
+    "while /etc/nologin is there a user is let in by nobody, in its words; and goes on when it is gone",
+    Effect.gen(function* () {
+      const host = yield* oneHost
+      yield* TestHosts.writeFile(host, "/etc/nologin", "Down for maintenance until noon.\n")
+      const refused = yield* Effect.flip(inspect(accessOf(host, "machinist")))
+      assert.deepStrictEqual([refused.reason, refused.retry], ["SessionRefused", "backoff"])
+      assert.match(refused.message, /Down for maintenance until noon\./)
+      yield* TestHosts.execOk(host, "rm /etc/nologin")
+      yield* works(host, "machinist")
     })
   )
 })

@@ -3,8 +3,7 @@
  * that come back. Pure: types and codecs. The shell driver (driver/) and simulation/SimulatedHost speak it; neither
  * the meaning of a machine's state nor SSH is known here.
  *
- * A request is bytes: header lines, an empty line, then the blobs that `file` and `step` lines point into by
- * offset and length. An event is one line `machinist <tag> <fields…>`; other lines are noise (banners) and skipped.
+ * A request is bytes: blobs, then header lines, with the steps, that point into them by offset and length. An event is one line `machinist <tag> <fields…>`; other lines are noise (banners) and skipped.
  */
 
 /** Root-only, survives reboots (DESIGN, "On the host"). */

@@ -3,21 +3,24 @@
  * does with a request is the driver's (driver/*.sh) or the simulation's.
  *
  * ```
- * #machinist-request 2 <blob bytes>
+ * #machinist-request 3 <blob bytes> <header bytes>
+ * <driver text>
+ * #machinist-blobs-follow
+ * <blobs>
+ * #machinist-header
  * #verb run
  * #claim c1
  * …
- * #step <offset> <length> <name>
  * #file <offset> <length> <mode> <owner or -> <append or -> <path>
- * #
- * <driver text>
- * #machinist-blobs-follow
- * <blobs: the steps' first, one after the other>
+ * #step <name>
+ * #|<a line of its script>
+ * #.<its last line, when no newline ends it>
  * #machinist-end <blob bytes> <verb> <claim> <fence>   no newline
  * ```
- * The header comes first so that the driver reads it with the shell's own `read`, and no process: keep it that simple.
- * To the shell that runs the text it is comments. The last field of a line is the rest of the line, so paths and names
- * may hold blanks; nothing may hold a control character. The last line tells that nothing was cut off.
+ * The header is what lies at the end, so that the driver has it by one process, whatever lies before it, and knows that
+ * nothing was cut off; it begins with the newline behind the blobs. Every line of it begins with `#`: it is data, and
+ * never read as anything else. The last field of a line is the rest of the line, so paths and names may hold blanks;
+ * nothing but a script may hold a control character.
  */
 import * as Result from "effect/Result"
 import type { Request, RunFile, RunStep, Tenant } from "./Protocol.ts"
@@ -31,9 +34,9 @@ export class WireError extends Error {
 /** The line between driver text and blobs. */
 export const BLOBS_MARKER = "#machinist-blobs-follow"
 
-const HEADER = "#machinist-request 2"
+const REQUEST = "#machinist-request 3"
+const HEADER = "\n#machinist-header\n"
 const END = "#machinist-end"
-const HASH_SIGN = 35
 const NEWLINE = 10
 /** A request that is larger than this is refused before it is sent; bootstrap data is a Secret of at most 1 MiB. */
 export const MAX_REQUEST_BYTES = 32 * 1024 * 1024
@@ -104,7 +107,8 @@ const problemOf = (request: Request): string | undefined => {
     whole("attempt", request.attempt, 1),
     whole("stepTimeoutSeconds", request.stepTimeoutSeconds, 1),
     request.workingDir === undefined ? undefined : pathProblem("workingDir", request.workingDir),
-    ...request.steps.map((step, index) => oneLine(`name of step ${index}`, step.name))
+    ...request.steps.map((step, index) => oneLine(`name of step ${index}`, step.name)),
+    ...request.steps.map(({ script }, index) => (script.includes("\0") ? `step ${index} holds a NUL` : undefined))
   ])
   if (common !== undefined) return common
   if (request.verb === "run")
@@ -128,6 +132,12 @@ class Blobs {
   }
 }
 
+const scriptLines = (script: string): ReadonlyArray<string> => {
+  const lines = script.split("\n")
+  const last = lines.pop() ?? ""
+  return [...lines.map((line) => `|${line}`), ...(last === "" ? [] : [`.${last}`])]
+}
+
 const headerLines = (request: Request, blobs: Blobs): ReadonlyArray<string> => {
   const { tenant } = request
   const lines = [
@@ -143,8 +153,7 @@ const headerLines = (request: Request, blobs: Blobs): ReadonlyArray<string> => {
   if (request.verb === "run") {
     lines.push(`hash ${request.dataHash}`, `sentinel ${request.sentinel ? "yes" : "no"}`)
   }
-  // Before the files: one awk cuts them out, and steps are text where files may be anything.
-  for (const step of request.steps) lines.push(`step ${blobs.add(encoder.encode(step.script))} ${step.name}`)
+  for (const { name, script } of request.steps) lines.push(`step ${name}`, ...scriptLines(script))
   if (request.verb === "run") {
     for (const file of request.files)
       lines.push(
@@ -160,20 +169,22 @@ const headerLines = (request: Request, blobs: Blobs): ReadonlyArray<string> => {
 }
 
 const endOf = (size: number, verb?: string, claim?: string, fence?: number | string): string =>
-  `\n${END} ${size} ${verb} ${claim} ${fence}`
+  `${END} ${size} ${verb} ${claim} ${fence}`
 
 /** `driverText` ends with a newline. Fails when a value can't be carried: a newline in a path, a mode not octal, … */
 export const encodeRequest = (request: Request, driverText: string): Out<Uint8Array> => {
   const problem = problemOf(request)
   if (problem !== undefined) return wrong(problem)
   const blobs = new Blobs()
-  const header = headerLines(request, blobs)
+  const lines = headerLines(request, blobs)
   const { claim, fence } = request.tenant
+  const header = encoder.encode(
+    `${HEADER}${lines.map((line) => `#${line}\n`).join("")}${endOf(blobs.size, request.verb, claim, fence)}`
+  )
   const bytes = concat([
-    encoder.encode([`${HEADER} ${blobs.size}`, ...header.map((line) => `#${line}`), "#", driverText].join("\n")),
-    encoder.encode(`${BLOBS_MARKER}\n`),
+    encoder.encode(`${REQUEST} ${blobs.size} ${header.length}\n${driverText}${BLOBS_MARKER}\n`),
     ...blobs.parts,
-    encoder.encode(endOf(blobs.size, request.verb, claim, fence))
+    header
   ])
   return bytes.length > MAX_REQUEST_BYTES
     ? wrong(`the request has ${bytes.length} bytes, more than ${MAX_REQUEST_BYTES}`)
@@ -214,6 +225,15 @@ const parseHeader = (lines: ReadonlyArray<string>, blobs: Uint8Array): Parsed | 
   const parsed: Parsed = { single: new Map(), files: [], steps: [], remove: [], verify: [] }
   const blob = (offset: string, length: string) => blobs.slice(Number(offset), Number(offset) + Number(length))
   for (const line of lines) {
+    if (line.startsWith("|") || line.startsWith(".")) {
+      const step = parsed.steps.at(-1)
+      if (step === undefined) return undefined
+      parsed.steps[parsed.steps.length - 1] = {
+        ...step,
+        script: `${step.script}${line.slice(1)}${line.startsWith("|") ? "\n" : ""}`
+      }
+      continue
+    }
     const [key, rest] = fields(line, 1) ?? []
     if (key === undefined || rest === undefined) return undefined
     if (key === "file") {
@@ -221,9 +241,7 @@ const parseHeader = (lines: ReadonlyArray<string>, blobs: Uint8Array): Parsed | 
       if (file === undefined) return undefined
       parsed.files.push(file)
     } else if (key === "step") {
-      const [offset, length, name] = fields(rest, 2) ?? []
-      if (!(offset && length && name)) return undefined
-      parsed.steps.push({ name, script: decoder.decode(blob(offset, length)) })
+      parsed.steps.push({ name: rest, script: "" })
     } else if (key === "remove") parsed.remove.push(rest)
     else if (key === "verify") parsed.verify.push(rest)
     else parsed.single.set(key, rest)
@@ -262,30 +280,23 @@ const requestFrom = (parsed: Parsed): Request | undefined => {
   return undefined
 }
 
-/** The header's lines without their `#`, from the first on; undefined when it does not end. */
-const headerOf = (stdin: Uint8Array): ReadonlyArray<string> | undefined => {
-  const lines: Array<string> = []
-  for (let at = 0; stdin[at] === HASH_SIGN; ) {
-    const end = stdin.indexOf(NEWLINE, at)
-    if (end < 0) return undefined
-    if (end === at + 1) return lines
-    lines.push(decoder.decode(stdin.subarray(at + 1, end)))
-    at = end + 1
-  }
-  return undefined
-}
-
 /** For hosts that are not a shell. Fails on a request that was cut short, as the driver does. */
 export const decodeRequest = (stdin: Uint8Array): Out<Request> => {
-  const [start = "", ...lines] = headerOf(stdin) ?? []
-  const size = /^machinist-request 2 (\d{1,10})$/.exec(start)?.[1]
-  if (size === undefined) return wrong("not a request, or its header does not end")
-  const single = new Map(lines.map((line) => [fields(line, 1)?.[0] ?? line, fields(line, 1)?.[1] ?? ""]))
-  const end = encoder.encode(endOf(Number(size), single.get("verb"), single.get("claim"), single.get("fence")))
-  const blobsEnd = stdin.length - end.length
-  if (blobsEnd < Number(size) || !end.every((byte, i) => stdin[blobsEnd + i] === byte))
+  const firstEnd = stdin.indexOf(NEWLINE)
+  const start = decoder.decode(stdin.subarray(0, Math.max(firstEnd, 0)))
+  const [, size, headerSize] = /^#machinist-request 3 (\d{1,10}) (\d{1,10})$/.exec(start) ?? []
+  if (size === undefined) return wrong("not a request")
+  const headerAt = stdin.length - Number(headerSize)
+  const header = headerAt > firstEnd ? decoder.decode(stdin.subarray(headerAt)) : ""
+  const lines = header.slice(HEADER.length).split("\n")
+  const single = new Map(lines.map((line) => [fields(line, 1)?.[0], fields(line, 1)?.[1]]))
+  const end = endOf(Number(size), single.get("#verb"), single.get("#claim"), single.get("#fence"))
+  if (!header.startsWith(HEADER) || lines.pop() !== end || headerAt - Number(size) <= firstEnd)
     return wrong("the request was cut short")
-  const parsed = parseHeader(lines, stdin.subarray(blobsEnd - Number(size), blobsEnd))
+  const parsed = parseHeader(
+    lines.map((line) => line.slice(1)),
+    stdin.subarray(headerAt - Number(size), headerAt)
+  )
   const request = parsed === undefined ? undefined : requestFrom(parsed)
   if (request === undefined) return wrong("the request's header is malformed")
   const problem = problemOf(request)

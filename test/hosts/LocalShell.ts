@@ -52,6 +52,8 @@ export interface LocalHostOptions {
   readonly rewrite?: (text: string) => string
   /** Runs execs as this user; absent: root. */
   readonly uid?: number
+  /** Of execs, beside PATH and HOME. */
+  readonly env?: Readonly<Record<string, string>>
 }
 
 export interface Ran {
@@ -158,7 +160,7 @@ const halt = (booted: Booted): Effect.Effect<void> =>
 
 type Piped = ChildProcessByStdio<Writable, Readable, Readable>
 
-const enter = (booted: Booted, command: string, uid: number | undefined): Piped =>
+const enter = (booted: Booted, command: string, { env, uid }: Pick<LocalHostOptions, "uid" | "env">): Piped =>
   spawn(
     "nsenter",
     [
@@ -166,7 +168,7 @@ const enter = (booted: Booted, command: string, uid: number | undefined): Piped 
       ...(uid === undefined ? [] : ["-S", String(uid), "-G", String(uid)]),
       ...["--", "/bin/sh", "-c", command]
     ],
-    { env: { PATH, HOME: "/root" }, stdio: ["pipe", "pipe", "pipe"] }
+    { env: { ...env, PATH, HOME: "/root" }, stdio: ["pipe", "pipe", "pipe"] }
   )
 
 const lost = (target: string): SshError => new SshError({ phase: "closed", target, message: "the connection was lost" })
@@ -212,8 +214,13 @@ const hangUp = (channel: Channel): void => {
   channel.child.stderr.destroy()
 }
 
-const open = (booted: Booted, command: string, stdin: string | Uint8Array, uid: number | undefined): Channel => {
-  const child = enter(booted, command, uid)
+const open = (
+  booted: Booted,
+  command: string,
+  stdin: string | Uint8Array,
+  options: Pick<LocalHostOptions, "uid" | "env">
+): Channel => {
+  const child = enter(booted, command, options)
   // A program that ends before it has read everything is no error of ours.
   child.stdin.on("error", () => undefined)
   child.stdin.end(stdin)
@@ -229,7 +236,7 @@ const collect = (readable: Readable): Effect.Effect<string> =>
 
 const runIn = (booted: Booted, script: string): Effect.Effect<Ran> =>
   Effect.suspend(() => {
-    const channel = open(booted, script, "", undefined)
+    const channel = open(booted, script, "", {})
     return Effect.map(
       Effect.all(
         [collect(channel.child.stdout), collect(channel.child.stderr), Effect.orDie(exitOf(channel, "local"))],
@@ -271,7 +278,7 @@ export const makeLocalHost = (options: LocalHostOptions = {}): Effect.Effect<Loc
       Effect.map(
         Effect.acquireRelease(
           Effect.sync(() => {
-            const channel = open(booted, command, rewritten(stdin, host.rewrite), options.uid)
+            const channel = open(booted, command, rewritten(stdin, host.rewrite), options)
             channels.add(channel)
             return channel
           }),

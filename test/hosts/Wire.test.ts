@@ -14,6 +14,8 @@ const bytes = (text: string): Uint8Array => new TextEncoder().encode(text)
 /** Any text made into one that may stand in a line. */
 const line = (text: string): string => text.toWellFormed().replace(/\p{C}/gu, "").trim() || "x"
 const path = (text: string): string => `/srv/${line(text).replaceAll("/", "-").replaceAll("..", "-")}`
+/** Any text that a shell can be given as a script. */
+const scriptOf = (text: string): string => text.toWellFormed().replaceAll("\0", "")
 const whole = (n: number): number => Math.abs(n) % 1_000_000
 
 const run = (more: Partial<RunRequest> = {}): RunRequest => ({
@@ -61,9 +63,10 @@ describe("requests", () => {
             { path: path(script), content: bytes(""), mode: "755", owner: "root:adm", append: true }
           ],
           steps: [
-            { name: line(name), script: script.toWellFormed() },
+            { name: line(name), script: scriptOf(script) },
+            { name: "lines", script: `|${scriptOf(script)}\n\n.x\n#step y` },
             { name: line(script), script: "" },
-            { name: "marker", script: `\n${BLOBS_MARKER}\n#machinist-request 2 1\n#\n#machinist-end 0 run c1 1` }
+            { name: "marker", script: `\n${BLOBS_MARKER}\n#machinist-request 3 1 1\n#\n#machinist-end 0 run c1 1` }
           ],
           ...(flag ? { workingDir: path(script) } : {})
         })
@@ -76,7 +79,7 @@ describe("requests", () => {
         tenant: { ...tenant, fence: whole(n) },
         remove: [path(name), "/a b/c "].map((one) => one.trim()),
         verify: { k0s: flag, paths: [path(name)] },
-        steps: [{ name: line(name), script: name.toWellFormed() }],
+        steps: [{ name: line(name), script: scriptOf(name) }],
         ...(flag ? { adopt: true } : {})
       })
     )
@@ -95,6 +98,7 @@ describe("requests", () => {
     ["a mode that is not octal", run({ files: [{ ...file, mode: "rw" }] })],
     ["an owner with a blank", run({ files: [{ ...file, owner: "root -R" }] })],
     ["a step name of two lines", run({ steps: [{ name: "secret-content\nclaim x", script: "true" }] })],
+    ["a NUL in a script", run({ steps: [{ name: "a", script: "secret-content\u0000" }] })],
     ["an empty step name", run({ steps: [{ name: "", script: "true" }] })],
     ["a NUL in the working directory", run({ workingDir: "/a\u0000b" })],
     ["attempt 0", run({ attempt: 0 })],

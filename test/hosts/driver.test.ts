@@ -4,6 +4,7 @@
  * shells in private roots (LocalShell.ts).
  */
 import { spawnSync } from "node:child_process"
+import { createHash } from "node:crypto"
 import { assert, describe, it } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -89,7 +90,7 @@ const eventually = (condition: Effect.Effect<boolean>): Effect.Effect<void> =>
   )
 
 /** Processes of the driver, whatever role; `[s]h` so that the question is not its own answer. */
-const DRIVERS = `cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\000' ' ' | grep -c '[s]h ${STATE}/'`
+const DRIVERS = `cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\000' ' ' | grep -c -e '[s]h ${STATE}/' -e '[s]h -c umask 077'`
 
 describe("the text", () => {
   for (const shell of shells)
@@ -238,6 +239,110 @@ printf 'LAST=no newline' >>/etc/environment`)
       })
     )
 
+    for (const shell of shells)
+      it.live(`${shell}: a step's script arrives byte by byte, whatever it holds and however long it is`, () =>
+        Effect.gen(function* () {
+          const { out, run } = yield* setUp({ shell })
+          const every = String.fromCharCode(...Array.from({ length: 0x17e }, (_, index) => index + 1))
+          const copy = (name: string, rest: string) => ({ name, script: `cat "$0" >/tmp/${name}; exit 0\n${rest}` })
+          const steps = [
+            copy("every", `${every} \u{1f680}\n\n#|x\n#.y\n#step z\n#machinist-end\n \t \\\n\n`),
+            copy("last-line", "* $(x) `y` no newline "),
+            copy("long", "a line of many, none of which is run\n".repeat(12_000)),
+            copy("long-line", "x".repeat(100_000))
+          ]
+          const { error } = yield* run(runOf("", { steps }))
+          assert.isUndefined(error, error?.message)
+          for (const { name, script } of steps)
+            assert.strictEqual(
+              yield* out(`sha256sum </tmp/${name} | cut -d ' ' -f 1`),
+              createHash("sha256").update(script).digest("hex"),
+              name
+            )
+        })
+      )
+
+    it.live("what a run stands on is on disk before its first step, its end before anybody is told", () =>
+      Effect.gen(function* () {
+        const { host, out, run } = yield* setUp()
+        yield* host.sh(`printf '#!/bin/sh\\necho "sync $*" >>/tmp/order\\n' >/usr/local/sbin/sync
+          chmod 755 /usr/local/sbin/sync`)
+        const { error } = yield* run(
+          runOf("", { steps: ["first", "second"].map((name) => ({ name, script: `echo ${name} >>/tmp/order` })) })
+        )
+        assert.isUndefined(error, error?.message)
+        const dir = `${STATE}/runs/c1`
+        assert.deepStrictEqual((yield* out("cat /tmp/order")).split("\n"), [
+          `sync ${dir}/journal ${dir} ${STATE}/runs ${STATE}/tenancy.new`,
+          `sync ${dir}/journal ${STATE}`,
+          "first",
+          `sync -d ${dir}/journal`,
+          "second",
+          `sync -d ${dir}/journal ${STATE}/tenancy`
+        ])
+      })
+    )
+
+    it.live("a tenancy record that may be lost is on disk before any file is placed", () =>
+      Effect.gen(function* () {
+        const { host, out, run } = yield* setUp()
+        yield* host.sh(`printf '#!/bin/sh\\necho "sync $* $(ls /srv/placed 2>&1 >/dev/null)" >>/tmp/order\\n' >/usr/local/sbin/sync
+          chmod 755 /usr/local/sbin/sync`)
+        const files = [{ path: "/srv/placed/file", content: bytes("x"), mode: "0644" }]
+        assert.isUndefined((yield* run(runOf("true", { files }))).error)
+        const order = (yield* out("cat /tmp/order")).split("\n")
+        assert.match(order.find((line) => line.startsWith(`sync ${STATE} `)) ?? "", /No such file/)
+      })
+    )
+
+    it.live("a disk that does not take a record ends the run before the step that it is of", () =>
+      Effect.gen(function* () {
+        const { host, out, run } = yield* setUp()
+        yield* host.sh(`printf '#!/bin/sh\\n[ -e /tmp/broken ] && [ $# -gt 0 ] && exit 1; exit 0\\n' >/usr/local/sbin/sync
+          chmod 755 /usr/local/sbin/sync`)
+        const { error } = yield* run(
+          runOf("", {
+            steps: [
+              { name: "first", script: "touch /tmp/broken" },
+              { name: "second", script: "touch /tmp/ran" }
+            ]
+          })
+        )
+        assert.strictEqual(error?.reason, "DriverFailed")
+        assert.strictEqual(yield* out("ls /tmp/ran 2>/dev/null"), "")
+      })
+    )
+
+    it.live("what a step says is kept; little of it in one piece, much of it in the last ones", () =>
+      Effect.gen(function* () {
+        const { out, run } = yield* setUp()
+        const OUT = `${STATE}/runs/c1/out`
+        assert.isUndefined((yield* run(runOf("echo a; sleep 0.1; echo b"))).error)
+        yield* eventually(Effect.map(out(DRIVERS), (count) => count === "0"))
+        assert.strictEqual(yield* out(`ls ${OUT}`), "last\nnew.err.now\nnew.log.now\nnew.stderr\nnew.stdout")
+        assert.match(yield* out(`cat ${OUT}/new.log.now`), /^machinist: step 0, .*\na\nb$/)
+        const loud = "i=0; while [ $i -lt 5 ]; do head -c 1000000 /dev/zero; i=$((i+1)); done; echo end; exit 1"
+        const steps = [{ name: "loud", script: loud }]
+        const { run: runThere, out: outThere } = yield* setUp()
+        assert.strictEqual((yield* runThere(runOf("", { steps }))).error?.exitCode, 1)
+        yield* eventually(Effect.map(outThere(DRIVERS), (count) => count === "0"))
+        assert.include(yield* outThere(`ls ${OUT}`), "new.log.older\n")
+        assert.strictEqual(yield* outThere(`tail -c 4 ${OUT}/new.log.now`), "end")
+        const size = Number(yield* outThere(`cat ${OUT}/new.log.* | wc -c`))
+        assert.isAtMost(size, 3 * 2 ** 20)
+        assert.isAtLeast(size, 2 ** 20)
+      })
+    )
+
+    it.live("a session that inherited a step's tag from a restarted sshd is spared by the cleaning it asks for", () =>
+      Effect.gen(function* () {
+        const { clean, run } = yield* setUp({ env: { MACHINIST_CLAIM: "c1", MACHINIST_STEP: "c1.run.0" } })
+        assert.isUndefined((yield* run(runOf("true"))).error)
+        const { error } = yield* clean(cleanOf())
+        assert.isUndefined(error, error?.message)
+      })
+    )
+
     it.live("a request that was cut short changes nothing", () =>
       Effect.gen(function* () {
         const { host, out, run } = yield* setUp()
@@ -299,11 +404,11 @@ printf 'LAST=no newline' >>/etc/environment`)
         host.rewrite = (text) => text.replace("\nTICKS_A_HEARTBEAT=3\n", "\nTICKS_A_HEARTBEAT=1\n")
         const request = runOf("until [ -e /tmp/go ]; do sleep 0.1; done")
         const fiber = yield* Effect.forkChild(Stream.runDrain(runs.run(access, request)))
-        yield* eventually(Effect.map(out(`ls ${STATE}/runs/c1/follow 2>/dev/null`), (text) => text !== ""))
+        yield* eventually(Effect.map(out(`ls ${STATE}/runs/c1/follow-* 2>/dev/null`), (text) => text !== ""))
         yield* eventually(Effect.map(out(`ls ${STATE}/runs/c1/step-0 2>/dev/null`), (text) => text !== ""))
         yield* Fiber.interrupt(fiber)
         yield* eventually(
-          Effect.map(out(`ls ${STATE}/runs/c1/follow; ls ${STATE} | grep incoming`), (text) => text === "")
+          Effect.map(out(`ls ${STATE}/runs/c1/follow-*; ls ${STATE} | grep incoming`), (text) => text === "")
         )
         assert.notStrictEqual(yield* out(DRIVERS), "0")
         yield* host.sh("touch /tmp/go")
@@ -486,7 +591,7 @@ printf 'LAST=no newline' >>/etc/environment`)
         const { clean, host, out, run } = yield* setUp()
         assert.isUndefined((yield* run(runOf("true"))).error)
         // As one leaves them that is killed between leaving the lock and its end; no such process lives.
-        yield* host.sh(`for kind in choosing ticket-3 done; do : >${STATE}/lock/dead-boot.4242.17.1.$kind; done`)
+        yield* host.sh(`for kind in choosing ticket-3; do : >${STATE}/lock/dead-boot.4242.17.1.$kind; done`)
         assert.isUndefined((yield* clean(cleanOf())).error)
         assert.strictEqual(yield* out(`find ${STATE} -type f`), `${STATE}/tenancy`)
       })

@@ -51,7 +51,8 @@ const NO_STORE = `machinist DriverError the request can not be stored in ${STATE
 /**
  * Stores its stdin in a file that root alone can read, and runs that. One line, no `!`: the user's login shell, which
  * sees it first, may be a csh. The claim's tag is unset because an sshd that a step restarted hands it to us. Who we are
- * is read, not asked of `id`: every process of an exec is one of each machine.
+ * is read, not asked of `id`: every process of an exec is one of each machine. The same shell goes on with the text; but bash,
+ * which would read all of the file for that, blobs too, is started anew.
  */
 const STORE_AND_RUN = `sh -c '${[
   "umask 077",
@@ -64,7 +65,7 @@ const STORE_AND_RUN = `sh -c '${[
   `if [ "$u" -ne 0 ]; then printf "\\n${NOT_ROOT} %s\\n" "$u"; cat >/dev/null; exit 0; fi`,
   `d=${STATE_DIR}`,
   "f=$d/incoming.$$",
-  "{ [ -d $d/lock ] || mkdir -p -m 700 $d $d/lock; } && cat >$f && exec sh $f $f",
+  '{ [ -d $d/lock ] || mkdir -p -m 700 $d $d/lock; } && cat >$f && { set -- $f; [ -z "$BASH_VERSION" ] || exec sh $f $f; . $f; }',
   "rm -f $f",
   `printf "\\n${NO_STORE}\\n"`,
   "cat >/dev/null",

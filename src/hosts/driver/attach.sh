@@ -67,9 +67,10 @@ take_over() {
 
 begin_run() {
   [ ! -e "$STATE/runs" ] || rm -rf "$STATE/runs"
-  mkdir -p "$DIR/follow" "$DIR/out" || fail "can not make $DIR"
+  mkdir -p "$DIR/out" || fail "can not make $DIR"
   create_journal "begin $Q_claim $Q_hash" "attempt $Q_attempt" || fail "no space left on $STATE for the journal"
-  write_tenancy running "$Q_claim" "$Q_machine" "$Q_cluster" "$Q_fence" "$JOURNAL" "$DIR" "$STATE/runs" ||
+  # The driver sees to it that the rename is on disk before it changes anything.
+  rename_tenancy running "$Q_claim" "$Q_machine" "$Q_cluster" "$Q_fence" "$JOURNAL" "$DIR" "$STATE/runs" ||
     fail "can not write the tenancy record"
   HOW=fresh
   launch
@@ -139,7 +140,7 @@ begin_cleaning() {
   rm -rf "$STATE/runs/$Q_claim/out" "$STATE/runs/$Q_claim/clean"
   write_tenancy cleaning "$Q_claim" "$Q_machine" "$Q_cluster" "$Q_fence" || fail "can not write the tenancy record"
   cleaning_dir "$Q_attempt"
-  mkdir -p "$DIR/follow" "$DIR/out" || fail "can not make $DIR"
+  mkdir -p "$DIR/out" || fail "can not make $DIR"
   create_journal "begin $Q_claim $1" || fail "no space left on $STATE for the journal"
   sync_paths "$JOURNAL" "$DIR"
   failpoint "journal synced"

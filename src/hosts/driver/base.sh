@@ -107,13 +107,20 @@ refuse_unsupported() {
 # The tools that everything below takes for granted; BusyBox has all of them.
 need_tools() {
   for nt_tool in awk cat chmod chown cmp dd env grep head ls mkdir mkfifo mv rm rmdir sed sleep sort sync tail tr wc; do
-    command -v "$nt_tool" >/dev/null 2>&1 || refuse_unsupported "the host lacks $nt_tool"
+    # Most are there: that is one look each instead of one in every directory of PATH.
+    [ -x "/usr/bin/$nt_tool" ] || command -v "$nt_tool" >/dev/null 2>&1 || refuse_unsupported "the host lacks $nt_tool"
   done
 }
 
 # To disk, now, in this order. Old tools know no `sync FILE…`: then everything is synced.
 sync_paths() {
   sync "$@" 2>/dev/null || sync
+}
+
+# The same for files that were written over in place: their size did not change, so nothing but their data has to follow.
+# False: the disk did not take it. Tools that know no `-d`, or no FILE, end well only the second time.
+sync_data() {
+  sync -d "$@" 2>/dev/null || sync "$@" 2>/dev/null
 }
 
 # Sets NOW: seconds since boot. No process, and no clock that jumps.

@@ -124,7 +124,7 @@ bury() {
     unlock
     die "the tenancy record was changed during the cleaning"
   fi
-  write_state free || die "can not write the tenancy record"
+  { write_state free && sync_data "$STATE/tenancy"; } || die "can not write the tenancy record"
   unlock
   record cleaned || die "can not write the journal in $DIR"
   failpoint "bury"

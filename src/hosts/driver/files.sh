@@ -86,6 +86,10 @@ append_blob() {
 }
 
 place_files() {
+  if [ -n "$UNSYNCED" ] && [ -n "$Q_files$Q_workdir" ]; then
+    sync_paths "$UNSYNCED"
+    UNSYNCED=''
+  fi
   if [ -n "$Q_workdir" ] && ! make_directory "$Q_workdir"; then
     PROBLEM="can not make the working directory $Q_workdir"
     return 1

@@ -21,9 +21,8 @@ follower_gone() {
 # Known to drivers before one is launched, so that no poke is lost; our ancestors are in .kin, not to be killed.
 follower_ready() {
   fr_id=${ME#* }
-  fr_fifo=$DIR/follow/${fr_id% *}.${fr_id#* }.fifo
+  fr_fifo=$DIR/follow-${fr_id% *}.${fr_id#* }.fifo
   [ "$fr_fifo" != "$FIFO" ] || [ ! -p "$FIFO" ] || return 0
-  [ -d "$DIR/follow" ] || mkdir -p "$DIR/follow" || fail "can not make $DIR/follow"
   FIFO=$fr_fifo
   fr_pid=$$
   while [ "$fr_pid" -gt 1 ] && process "$fr_pid"; do
@@ -32,7 +31,12 @@ follower_ready() {
     # Those are spared by name, and so is what starts them.
     case $PS_comm in sshd | sshd-*) break ;; esac
   done 2>/dev/null >"${FIFO%.fifo}.kin"
-  [ -p "$FIFO" ] || mkfifo "$FIFO" || fail "can not make a fifo in $DIR"
+  if [ ! -p "$FIFO" ]; then
+    set -- "$FIFO"
+    # And the pair that the first steps write to.
+    [ "$HOW" != fresh ] || set -- "$FIFO" "$DIR/out/new.stdout" "$DIR/out/new.stderr"
+    mkfifo "$@" || fail "can not make a fifo in $DIR"
+  fi
   exec 5<>"$FIFO"
   [ -n "$TICKER" ] || start_ticker
 }
@@ -112,7 +116,7 @@ finish() {
 
 # finish_run STATE EVENT. A driver that died between the record and the tenancy's state has left that to us.
 finish_run() {
-  read_tenancy && [ "$T_claim $T_state" = "$Q_claim running" ] && settle "$1"
+  read_tenancy && [ "$T_claim $T_state" = "$Q_claim running" ] && settle "$1" && sync_data "$STATE/tenancy"
   finish "$2"
 }
 

@@ -6,10 +6,10 @@
 #   begin CLAIM HASH | attempt N | files | start STEP ATTEMPT | end STEP CODE SENTINEL? | interrupted STEP
 #   ok | failed STEP CODE ATTEMPT | nosentinel ATTEMPT | cleaned | dirty | error TEXT
 
-# Records that are reserved at once (64 KiB, two to the power of RESERVE_DOUBLINGS), and that must be there before a step
+# Records that are reserved at once (16 KiB, two to the power of RESERVE_DOUBLINGS), and that must be there before a step
 # starts.
-RESERVE=512
-RESERVE_DOUBLINGS=9
+RESERVE=128
+RESERVE_DOUBLINGS=7
 RESERVE_LEAST=16
 
 # Sets BLANK_RECORDS: RESERVE blank ones.
@@ -63,14 +63,38 @@ later() {
   PENDING=$PENDING$1$NL
 }
 
+# Opens the journal, which was read, behind its last record: descriptor 4, for what is recorded from now on. No process
+# is needed to write in place but the one that syncs.
+open_journal() {
+  [ -w "$JOURNAL" ] || return 1
+  exec 4<>"$JOURNAL"
+  oj_records=0
+  while [ "$oj_records" -lt "$J_count" ]; do
+    IFS= read -r oj_record <&4 || return 1
+    oj_records=$((oj_records + 1))
+  done
+}
+
+# The directory that the tenancy record was renamed in, until it is known to be on disk: synced with what comes first.
+UNSYNCED=''
+
 # record TEXT…: what is pending, then these, durable when it returns; then whoever follows is told.
 record() {
-  record_silently "$@" || return 1
+  write_records "$@" || return 1
+  if [ -n "$UNSYNCED" ]; then
+    sync_paths "$JOURNAL" "$UNSYNCED"
+    UNSYNCED=''
+  else
+    sync_data "$JOURNAL" || return 1
+  fi
+  failpoint "journal $WRITTEN written"
   tell_followers
 }
 
-# In one write, however many they are: it is the fsync that costs.
-record_silently() {
+# In one write, however many they are. The caller syncs.
+J_broken=''
+write_records() {
+  [ -z "$J_broken" ] || return 1
   set -f
   IFS=$NL
   set -- $PENDING "$@"
@@ -86,12 +110,14 @@ record_silently() {
     padded "$rc_text ."
     rc_lines=$rc_lines$NL$PADDED
   done
-  failpoint "journal $*"
-  dd of="$JOURNAL" bs="$RECORD" seek="$J_count" conv=notrunc,fsync 2>/dev/null <<END_OF_RECORDS || return 1
-${rc_lines#?}
-END_OF_RECORDS
+  WRITTEN=$*
+  failpoint "journal $WRITTEN"
+  # Where a write that failed has left off is not known.
+  printf '%s\n' "${rc_lines#?}" 2>/dev/null >&4 || {
+    J_broken=yes
+    return 1
+  }
   J_count=$((J_count + $#))
-  failpoint "journal $* written"
 }
 
 # For a driver that comes after another: of a write that power loss cut in two, the second sector may have been kept and
@@ -177,9 +203,9 @@ scan_record() {
 
 # Wakes every living follower with the line $1; forgets dead ones. Opening a fifo for both never blocks.
 poke() {
-  for pk_fifo in "$DIR"/follow/*.fifo; do
+  for pk_fifo in "$DIR"/follow-*.fifo; do
     [ -p "$pk_fifo" ] || continue
-    pk_pid=${pk_fifo##*/}
+    pk_pid=${pk_fifo##*/follow-}
     # Nobody's fifo forgets what is written to it: a pid that means someone else by now does no harm.
     if [ -d "/proc/${pk_pid%%.*}" ]; then
       { printf '%s\n' "$1" 1<>"$pk_fifo"; } 2>/dev/null

@@ -5,9 +5,8 @@
 #
 # Taking and leaving it are files that the shell makes itself; they are removed with whatever else a process removes when
 # it ends. ROUND counts one process' times:
-#   BOOT.PID.START.ROUND.choosing     wants it, and has no number yet unless there is also
+#   BOOT.PID.START.ROUND.choosing     wants it, and has no number yet unless there is also the next; not empty: it has left
 #   BOOT.PID.START.ROUND.ticket-N     its number
-#   BOOT.PID.START.ROUND.done         has left
 
 ME=''
 HELD=''
@@ -26,6 +25,7 @@ lock() {
   lk_mine=0
   LOCK_DEAD=''
   for lk_file in "$STATE"/lock/*.ticket-*; do
+    [ -e "$lk_file" ] || continue
     ticket_of "$lk_file"
     [ "$TICKET" -gt "$lk_mine" ] && lk_mine=$TICKET
     # Left by one that was killed while it removed its own.
@@ -46,7 +46,7 @@ lock() {
 }
 
 unlock() {
-  [ -z "$HELD" ] || { : >"$HELD.done"; } 2>/dev/null || rm -f "$HELD".*
+  [ -z "$HELD" ] || { echo >"$HELD.choosing"; } 2>/dev/null || rm -f "$HELD".*
   HELD=''
 }
 
@@ -76,7 +76,7 @@ owner_of() {
 in_front_of_us() {
   for if_file in "$STATE"/lock/*.choosing; do
     if_one=${if_file%.choosing}
-    [ "$if_one" != "$HELD" ] && [ -e "$if_file" ] && [ ! -e "$if_one.done" ] || continue
+    [ "$if_one" != "$HELD" ] && [ -e "$if_file" ] && [ ! -s "$if_file" ] || continue
     owner_of "$if_one"
     if ! alive "$OWNER"; then
       LOCK_DEAD="$LOCK_DEAD $if_one"
@@ -87,7 +87,7 @@ in_front_of_us() {
       ticket_of "$if_ticket"
     done
     # It left while we looked.
-    [ ! -e "$if_one.done" ] || continue
+    [ -e "$if_file" ] && [ ! -s "$if_file" ] || continue
     if [ "$TICKET" -lt "$lk_mine" ] || { [ "$TICKET" -eq "$lk_mine" ] && before "$OWNER" "$ME"; }; then
       OTHER=${OWNER#* }
       OTHER=${OTHER%% *}

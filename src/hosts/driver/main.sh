@@ -12,7 +12,7 @@ front() {
   find_session
   DIR=$STATE
   JOURNAL=-
-  parse_request "$1" && request_whole || fail "the request was cut short on its way"
+  parse_request "$1" || fail "the request was cut short on its way"
   case $Q_verb in
     run | clean) follow ;;
     quarantine) quarantine ;;
@@ -45,9 +45,11 @@ drive() {
   driver_id
   unlock
   scan_journal
+  open_journal || die "can not write the journal in $DIR"
   # A driver that nobody can find must not run: a second one would be launched beside it.
   [ "$DRIVER" = "$ME" ] || die "no space left on $STATE"
   [ "$2" = fresh ] || wipe_ahead || die "can not write the journal in $DIR"
+  [ "$Q_verb" = clean ] || UNSYNCED=$STATE
   [ -z "$J_started" ] || kill_watchdogs
   case $Q_verb in
     run) drive_run ;;

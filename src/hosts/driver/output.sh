@@ -10,13 +10,13 @@ OUT_READER=''
 # rotate FILE BLOCKS: stdin into FILE.{older,old,now}, each at most BLOCKS blocks, to the end; a full disk loses output
 # only. `dd` writes what it has read at once and counts reads, so BLOCKS*512 bytes is a bound, not an exact size.
 rotate() {
-  while dd bs=512 count="$2" of="$1.now" 2>"$1.count"; do
-    # "WHOLE+PART records in": fewer than it was to read, and the end was reached.
-    ro_whole='' ro_part=0
-    IFS='+ ' read -r ro_whole ro_part ro_rest 2>/dev/null <"$1.count"
-    case $ro_whole$ro_part in
+  while ro_said=$(dd bs=512 count="$2" of="$1.now" 2>&1); do
+    # "WHOLE+PART records in", after a warning about the parts: fewer than it was to read, and the end was reached.
+    ro_said=${ro_said%% records in*}
+    ro_said=${ro_said##*"$NL"}
+    case ${ro_said%%+*}${ro_said#*+} in
       *[!0-9]* | '') [ -s "$1.now" ] || return 0 ;;
-      *) [ $((ro_whole + ro_part)) -ge "$2" ] || return 0 ;;
+      *) [ $((${ro_said%%+*} + ${ro_said#*+})) -ge "$2" ] || return 0 ;;
     esac
     mv -f "$1.old" "$1.older" 2>/dev/null
     mv -f "$1.now" "$1.old" 2>/dev/null
@@ -27,6 +27,7 @@ rotate() {
 # The pair of an earlier driver is nobody's any more.
 forget_output() {
   for fo_old in "$DIR"/out/*; do
+    case $fo_old in */new.stdout | */new.stderr) continue ;; esac
     [ ! -e "$fo_old" ] || {
       rm -rf "$DIR/out"
       break
@@ -35,16 +36,23 @@ forget_output() {
   [ -d "$DIR/out" ] || mkdir "$DIR/out" || die "can not make $DIR/out"
 }
 
-# A pair for the steps to come; descriptors 7 and 8 keep its readers between two steps.
+# A pair for the steps to come; descriptors 7 and 8 keep its readers between two steps. The first one was made with the
+# fifo of the follower that began the run, unless an earlier driver has used it.
+FIRST_PAIR=yes
 open_output() {
   close_output
-  OUT=$DIR/out/$J_count
-  mkfifo "$OUT.stdout" "$OUT.stderr" || die "can not make $OUT.stdout"
+  OUT=$DIR/out/new
+  if [ -z "$FIRST_PAIR" ] || [ ! -p "$OUT.stderr" ]; then
+    OUT=$DIR/out/$J_count
+    mkfifo "$OUT.stdout" "$OUT.stderr" || die "can not make $OUT.stdout"
+  fi
+  FIRST_PAIR=''
+  # Also says that the pair is used: before it is.
+  printf '%s\n' "$OUT" 2>/dev/null >"$DIR/out/last"
   rotate "$OUT.log" "$LOG_BLOCKS" <"$OUT.stdout" >/dev/null 2>&1 &
   rotate "$OUT.err" "$ERR_BLOCKS" <"$OUT.stderr" >/dev/null 2>&1 &
   OUT_READER=$!
   exec 7>"$OUT.stdout" 8>"$OUT.stderr"
-  printf '%s\n' "$OUT" 2>/dev/null >"$DIR/out/last"
 }
 
 close_output() {
@@ -52,10 +60,21 @@ close_output() {
   OUT=''
 }
 
-# Does a process that a step left behind write to the pair?
+# The processes before the step: only others can be what it leaves behind, and to look into each one is dear where they
+# are many.
+OUT_BEFORE=''
+note_processes() {
+  set -- /proc/[0-9]*
+  OUT_BEFORE=" $* "
+}
+
+# Does a process that the last step left behind write to the pair?
 output_held() {
-  for oh_fd in /proc/[0-9]*/fd/[12]; do
-    [ ! "$oh_fd" -ef "$OUT.stderr" ] || return 0
+  for oh_process in /proc/[0-9]*; do
+    case $OUT_BEFORE in *" $oh_process "*) continue ;; esac
+    for oh_fd in 1 2; do
+      [ ! "$oh_process/fd/$oh_fd" -ef "$OUT.stderr" ] || return 0
+    done
   done 2>/dev/null
   return 1
 }

@@ -18,7 +18,7 @@ tagged() {
 killable() {
   [ "$1" -ne 1 ] && [ "$1" -ne $$ ] && process "$1" || return 1
   case $PS_comm in sshd | sshd-* | dropbear | init | systemd | sudo) return 1 ;; esac
-  for sp_kin in "$STATE"/runs/*/follow/*.kin "$STATE"/runs/*/clean/follow/*.kin; do
+  for sp_kin in "$STATE"/runs/*/follow-*.kin "$STATE"/runs/*/clean/*/follow-*.kin; do
     [ -e "$sp_kin" ] || continue
     grep -qx "$1" "$sp_kin" && return 1
   done

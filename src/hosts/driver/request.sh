@@ -1,32 +1,33 @@
-# Owns reading the request that follows the driver text in the same file (Wire.ts has the format). Sets Q_*.
+# Owns reading the request that lies around the driver text in the same file (Wire.ts has the format). Sets Q_*.
 
-# parse_request FILE. False: it was cut short or is none.
+# parse_request FILE. False: it was cut short or is none. Its end is read by one process, whatever lies before it; its last
+# line says that all of it arrived.
 parse_request() {
   Q_source=$1
   Q_verb='' Q_claim='' Q_machine='' Q_cluster='' Q_fence=0 Q_attempt=1 Q_timeout=1 Q_workdir='' Q_hash='' Q_sentinel=no
-  Q_k0s=no Q_adopt=no Q_files='' Q_steps='' Q_remove='' Q_verify='' Q_count=0 Q_blobs=''
-  pr_text=$(sed '/^#$/q' "$1" 2>/dev/null)
+  Q_k0s=no Q_adopt=no Q_files='' Q_remove='' Q_verify='' Q_count=0 Q_blobs='' Q_header=''
+  { read -r pr_name pr_version Q_blobs Q_header <"$1"; } 2>/dev/null || return 1
+  [ "$pr_name $pr_version" = '#machinist-request 3' ] || return 1
+  case $Q_blobs.$Q_header in .* | *. | *[!0-9.]*) return 1 ;; esac
+  Q_text=$(tail -c "$Q_header" "$1" 2>/dev/null)
   set -f
   IFS=$NL
-  set -- $pr_text
+  set -- $Q_text
   IFS=" $TAB$NL"
   set +f
   for pr_line; do
     case $pr_line in
-      '#machinist-request 2 '*) Q_blobs=${pr_line##* } ;;
+      '#|'* | '#.'*) ;;
       '#'*' '*)
         pr_line=${pr_line#?}
         request_line "${pr_line%% *}" "${pr_line#* }"
         ;;
     esac
   done
-  [ -n "$Q_blobs" ] || return 1
-  Q_end="#machinist-end $Q_blobs $Q_verb $Q_claim $Q_fence"
-}
-
-# Did all of it arrive? Its last words say so.
-request_whole() {
-  [ "$(tail -c $((${#Q_end} + 1)) "$Q_source" 2>/dev/null)" = "$NL$Q_end" ]
+  case $Q_text in
+    "$NL#machinist-header$NL"*"$NL#machinist-end $Q_blobs $Q_verb $Q_claim $Q_fence") ;;
+    *) return 1 ;;
+  esac
 }
 
 request_line() {
@@ -46,56 +47,46 @@ request_line() {
     file) Q_files="$Q_files$2$NL" ;;
     remove) Q_remove="$Q_remove$2$NL" ;;
     verify) Q_verify="$Q_verify$2$NL" ;;
-    step)
-      Q_steps="$Q_steps$2$NL"
-      Q_count=$((Q_count + 1))
-      ;;
+    step) Q_count=$((Q_count + 1)) ;;
   esac
 }
 
 # blob OFFSET LENGTH: its bytes, to stdout; found from the end, for only that place is known.
 blob() {
-  [ "$2" -eq 0 ] || tail -c $((Q_blobs - $1 + ${#Q_end} + 1)) "$Q_source" 2>/dev/null | head -c "$2"
+  [ "$2" -eq 0 ] || tail -c $((Q_blobs - $1 + Q_header)) "$Q_source" 2>/dev/null | head -c "$2"
 }
 
-# Each step's script becomes $DIR/step-<i>. They are the first blobs, one after the other, and text: one awk cuts them.
+# Characters of a step that are kept until they are written.
+STEP_CHUNK=4096
+
+# Each step's script becomes $DIR/step-<i>, by the shell's own means. Its lines follow the step's line, and begin with `#|`;
+# `#.` begins a last one without a newline.
 extract_steps() {
-  es_lengths=''
-  es_total=0
   es_index=0
+  es_text=''
   set -f
   IFS=$NL
-  for es_line in $Q_steps; do
-    es_line=${es_line#* }
-    es_lengths="$es_lengths${es_line%% *} "
-    es_total=$((es_total + ${es_line%% *}))
-    { : >"$DIR/step-$es_index"; } 2>/dev/null || return 1
-    es_index=$((es_index + 1))
-  done
+  set -- $Q_text
   IFS=" $TAB$NL"
   set +f
-  [ "$es_total" -gt 0 ] || return 0
-  awk -v dir="$DIR" -v lengths="$es_lengths" '
-    BEGIN { ORS = ""; count = split(lengths, len, " "); at = 1; left = len[1] }
-    !on { on = $0 == "#machinist-blobs-follow"; next }
-    {
-      text = $0 "\n"
-      while (length(text) >= left) {
-        path = dir "/step-" (at - 1)
-        print substr(text, 1, left) > path
-        if (close(path) != 0) exit 1
-        text = substr(text, left + 1)
-        if (++at > count) exit
-        left = len[at]
-      }
-      print text > (dir "/step-" (at - 1))
-      left -= length(text)
-    }
-    END { if (at <= count) exit 1 }' "$Q_source" 2>/dev/null || return 1
-  # An awk that does not tell that the disk was full.
-  es_written=$(wc -c "$DIR"/step-* 2>/dev/null) || return 1
-  set -f
-  set -- ${es_written##*"$NL"}
-  set +f
-  [ "${1:-0}" -eq "$es_total" ]
+  for es_line; do
+    case $es_line in
+      '#|'*) es_text=$es_text${es_line#??}$NL ;;
+      '#.'*) es_text=$es_text${es_line#??} ;;
+      '#step '*)
+        write_step || return 1
+        es_index=$((es_index + 1))
+        { : >"$DIR/step-$((es_index - 1))"; } 2>/dev/null || return 1
+        ;;
+    esac
+    [ ${#es_text} -lt "$STEP_CHUNK" ] || write_step || return 1
+  done
+  write_step
+}
+
+# What is kept goes to the step before es_index.
+write_step() {
+  [ -n "$es_text" ] || return 0
+  printf '%s' "$es_text" 2>/dev/null >>"$DIR/step-$((es_index - 1))" || return 1
+  es_text=''
 }

@@ -1,7 +1,7 @@
 # Owns a bootstrap run, in the detached driver: files, steps in order, the sentinel, the end. Everything that was
 # recorded is skipped, so the same function starts, resumes and finishes a run.
 
-# Sets the tenancy's state unless someone else has it by now (a cleaning that is about to kill us).
+# Sets the tenancy's state unless someone else has it by now (a cleaning that is about to kill us). The caller syncs.
 settle() {
   lock || return 1
   read_tenancy
@@ -19,11 +19,14 @@ forget_request() {
   rm -f "$DIR/exec" "$DIR"/step-* "$DIR/deadline" "$MY_LOCKS"*
 }
 
-# The record is what counts: an attempt that finds it sets the tenancy's state itself. Who follows is told when both are
-# there, and what carried secrets is not.
+# The record is what counts: an attempt that finds it, or a state without it, sets the tenancy's state itself. Who follows
+# is told when both are on disk, and what carried secrets is not there any more.
 end_run() {
-  record_silently "$2" || die "can not write the journal in $DIR"
+  write_records "$2" || die "can not write the journal in $DIR"
+  failpoint "end recorded"
   settle "$1"
+  sync_data "$JOURNAL" "$STATE/tenancy" || die "can not write the journal in $DIR"
+  failpoint "end synced"
   stop_watchdog
   forget_request
   tell_followers

@@ -33,9 +33,16 @@ tenancy_line() {
   padded "state $T_state $T_boot"
 }
 
-# write_tenancy STATE CLAIM MACHINE CLUSTER FENCE [PATH…]: the whole record, renamed into place. The other paths are on
-# disk before it is.
+# write_tenancy STATE CLAIM MACHINE CLUSTER FENCE: the whole record, renamed into place, on disk when it returns.
 write_tenancy() {
+  rename_tenancy "$@" || return 1
+  sync_paths "$STATE"
+  failpoint "tenancy $T_state written"
+}
+
+# rename_tenancy STATE CLAIM MACHINE CLUSTER FENCE [PATH…]: the same, and whoever comes next syncs the directory. The other
+# paths are on disk before the record is.
+rename_tenancy() {
   T_state=$1 T_claim=$2 T_machine=$3 T_cluster=$4 T_fence=$5
   T_boot=$BOOT
   shift 5
@@ -49,19 +56,17 @@ write_tenancy() {
   sync_paths "$@" "$STATE/tenancy.new"
   failpoint "tenancy $T_state synced"
   mv -f "$STATE/tenancy.new" "$STATE/tenancy" || return 1
-  sync_paths "$STATE"
-  failpoint "tenancy $T_state written"
+  failpoint "tenancy $T_state renamed"
 }
 
-# write_state STATE: of the record that was read, under the lock. Only its first line changes, in place.
+# write_state STATE: of the record that was read, under the lock. Only its first line changes, in place. The caller syncs
+# the file.
 write_state() {
   T_state=$1
   T_boot=$BOOT
   failpoint "tenancy $T_state"
   tenancy_line
-  dd of="$STATE/tenancy" bs="$RECORD" conv=notrunc,fsync 2>/dev/null <<END_OF_STATE || return 1
-$PADDED
-END_OF_STATE
+  printf '%s\n' "$PADDED" 2>/dev/null 1<>"$STATE/tenancy" || return 1
   failpoint "tenancy $T_state written"
 }
 

@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import { PooledRemoteMachines } from "../src/api/PooledRemoteMachine.ts"
 import { RemoteMachines } from "../src/api/RemoteMachine.ts"
 import type { CleanRequest, HostAccess, RunRequest } from "../src/hosts/HostRuns.ts"
+import { SENTINEL } from "../src/hosts/Protocol.ts"
 import type { JsonObject } from "../src/kube/KubeClient.ts"
 import { root, SIMULATED_KEY } from "../src/simulation/hosts/Accounts.ts"
 import type { Wrap } from "../src/simulation/Processes.ts"
@@ -157,6 +158,66 @@ describe("the fields of a machine", () => {
       })
     )
   }
+
+  it.effect("status.bootstrap.startedAt is when the step that it names began, the last one's at the end", () =>
+    Effect.gen(function* () {
+      const made = yield* makeWorld
+      const seconds = 30
+      const host = yield* made.addHost(1)
+      host.script(/runcmd/, { duration: seconds * 1_000, creates: [SENTINEL] })
+      yield* createMachine(made.kube, { name: "m1", pool: "default" })
+      yield* made.startProvider()
+      const shown = Effect.map(made.kube.get(RemoteMachines, ref("m1")), ({ status }) => status?.bootstrap)
+      const began = new Map<number, number>()
+      for (let second = 0; second < 4 * seconds; second++) {
+        yield* pass(1)
+        const { startedAt, step } = (yield* shown) ?? {}
+        if (step === undefined) continue
+        const at = Date.parse(startedAt ?? "")
+        assert.strictEqual(began.get(step) ?? at, at, `step ${step} began once`)
+        began.set(step, at)
+      }
+      const [first = Number.NaN, ...others] = began.values()
+      assert.deepStrictEqual([...began.keys()], [1, 2, 3])
+      // Kubernetes' times have whole seconds.
+      for (const [index, at] of others.entries()) assert.approximately(at - first, (index + 1) * seconds * 1_000, 1_000)
+      assert.strictEqual((yield* made.kube.get(RemoteMachines, ref("m1"))).status?.ready, true)
+    })
+  )
+
+  it.effect("steps that are over before they can be shown leave no start of another one behind", () =>
+    Effect.gen(function* () {
+      const made = yield* makeWorld
+      const seconds = 30
+      const host = yield* made.addHost(1)
+      host.script("runcmd 1", { duration: seconds * 1_000 })
+      yield* createMachine(made.kube, { name: "m1", pool: "default" })
+      yield* made.startProvider()
+      const shown = Effect.map(made.kube.get(RemoteMachines, ref("m1")), ({ status }) => status?.bootstrap)
+      yield* pass(10)
+      const first = Date.parse((yield* shown)?.startedAt ?? "")
+      yield* pass(2 * seconds)
+      const { name, progress, startedAt } = (yield* shown) ?? {}
+      assert.deepStrictEqual([name, progress], ["runcmd 3", "3/3"])
+      assert.approximately(Date.parse(startedAt ?? "") - first, seconds * 1_000, 1_000)
+    })
+  )
+
+  it.effect("what k0smotron left in failureReason and failureMessage is taken away, and they are never written", () =>
+    Effect.gen(function* () {
+      const made = yield* makeWorld
+      yield* made.addHost(1)
+      yield* createMachine(made.kube, { name: "m1", pool: "default" })
+      const left = { failureReason: "ProvisionFailed", failureMessage: "ssh: handshake failed" }
+      yield* made.kube.patch(RemoteMachines, ref("m1"), { status: left }, { subresource: "status" })
+      yield* made.startProvider()
+      yield* pass(20)
+      const { status } = yield* made.kube.get(RemoteMachines, ref("m1"))
+      assert.strictEqual(status?.ready, true)
+      assert.notProperty(status, "failureReason")
+      assert.notProperty(status, "failureMessage")
+    })
+  )
 
   it.effect("port 22 is the default", () =>
     Effect.gen(function* () {

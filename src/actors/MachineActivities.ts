@@ -13,7 +13,7 @@ import * as Names from "../api/Names.ts"
 import type { RemoteMachine } from "../api/RemoteMachine.ts"
 import { backoffMillis, CLEAN_BACKOFF, CONNECT_BACKOFF, STEP_BACKOFF } from "../domain/Backoff.ts"
 import type { RunRecord } from "../domain/Claim.ts"
-import { Activity, Event, type Failure } from "../domain/Machine.ts"
+import { Activity, Event, type Failure, type LastStep } from "../domain/Machine.ts"
 import type { HostError } from "../hosts/HostError.ts"
 import type { HostAccess, HostRunsShape } from "../hosts/HostRuns.ts"
 import type { Tenant } from "../hosts/Protocol.ts"
@@ -145,16 +145,18 @@ export const make = (services: Services) => {
       const { stepSeconds, bootstrapSeconds } = yield* Effect.fromResult(limitsOf(machine, yield* RunLimits))
       const request = HostPlan.runRequest(machine, who, data, stepAttempt, stepSeconds)
       const of = request.steps.length
+      let last: LastStep = { of, name: request.steps[of - 1]?.name ?? "" }
       const act = hosts.run(access, request).pipe(
         Stream.runForEach(
           Effect.fnUntraced(function* (event) {
             if (event._tag !== "StepStarted") return
             const startedAt = yield* now
             const name = request.steps[event.step]?.name ?? ""
+            if (event.step === of - 1) last = { ...last, startedAt }
             yield* post(Event.Progressed({ attempt, progress: { step: event.step + 1, of, name, startedAt } }))
           })
         ),
-        Effect.andThen(post(Event.Provisioned({ attempt, last: { of, name: request.steps[of - 1]?.name ?? "" } })))
+        Effect.andThen(Effect.suspend(() => post(Event.Provisioned({ attempt, last }))))
       )
       yield* Effect.catch(pinned({ access, who, attempt, post }, act), (error) =>
         runError(error, attempt, post, HostPlan.redaction(data, access))

@@ -47,6 +47,9 @@ export const statusPatch = (machine: RemoteMachine, state: State, now: string): 
   if (state.halted === undefined) {
     if (before?.phase !== wanted.phase) changes["phase"] = wanted.phase
     if (wanted.host !== undefined && before?.host !== wanted.host) changes["host"] = wanted.host
+    // k0smotron's, and terminal for core up to v1.10: there is nothing that only another machine mends (docs/errors.md).
+    for (const left of ["failureReason", "failureMessage"] as const)
+      if (before?.[left] !== undefined) changes[left] = null
     // Of a pool's host it was taken over with the address (Population.ts); on other machines a person sets it.
     const zone = place === undefined ? undefined : machine.metadata.labels?.[Names.ZONE_LABEL]
     if (before?.failureDomain !== zone) changes["failureDomain"] = zone ?? null

@@ -190,9 +190,9 @@ export const BootstrapStatusSchema = Schema.Struct({
   phase: optional(BootstrapPhase, "State that the configuration is in."),
   failureReason: optional(
     Schema.String,
-    "One word, set only where nothing but replacing the machine helps (terminal in Cluster API up to v1.10)."
+    "Terminal in Cluster API up to v1.10. Never set, as every failure can be mended in place: conditions say how."
   ),
-  failureMessage: optional(Schema.String, "What failureReason means here."),
+  failureMessage: optional(Schema.String, "As failureReason."),
   observedGeneration: observedGenerationField
 })
 export interface BootstrapStatus extends Schema.Schema.Type<typeof BootstrapStatusSchema> {}

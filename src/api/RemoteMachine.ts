@@ -191,7 +191,9 @@ const RunStatusSchema = Schema.Struct({
   of: optional(Schema.Int, "How many steps there are.", int32),
   progress: optional(Schema.String, "step and of, as people read them: 3/7."),
   name: optional(Schema.String, "Name of the step; never its text, which may hold secrets."),
-  startedAt: optional(Schema.String, "When the attempt began (RFC 3339).", { format: "date-time" }),
+  startedAt: optional(Schema.String, "When the step began, as the provider heard of it (RFC 3339).", {
+    format: "date-time"
+  }),
   attempt: optional(Schema.Int, "Number of the attempt, from 1.", int32)
 })
 
@@ -210,9 +212,9 @@ const RemoteMachineStatusSchema = Schema.Struct({
   failureDomain: optional(Schema.String, "Failure domain that the host is in."),
   failureReason: optional(
     Schema.String,
-    "One word, set only where nothing but replacing the machine helps (terminal in Cluster API up to v1.10)."
+    "Of k0smotron, and terminal in Cluster API up to v1.10. Never set, as every failure can be mended in place: conditions say how. Taken away where k0smotron left it."
   ),
-  failureMessage: optional(Schema.String, "What failureReason means here."),
+  failureMessage: optional(Schema.String, "As failureReason."),
   conditions: conditionsField,
   phase: optional(RemoteMachinePhase, "State that the machine is in."),
   host: optional(Schema.String, "Host of the machine, as address:port."),

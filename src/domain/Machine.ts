@@ -21,7 +21,7 @@ import {
 } from "./MachineState.ts"
 import type { Notice } from "./Notice.ts"
 
-export type { Failure, Leaving, Observed, Pins, Progress, Waiting } from "./MachineState.ts"
+export type { Failure, LastStep, Leaving, Observed, Pins, Progress, Waiting } from "./MachineState.ts"
 export { Activity, Event, Phase, type State } from "./MachineState.ts"
 
 /** Failed connects to an untouched pool host until it is suspected and another one is asked for. */

@@ -43,6 +43,8 @@ export interface Progress {
 export interface LastStep {
   readonly of: number
   readonly name: string
+  /** RFC 3339; absent: nobody heard of it. */
+  readonly startedAt?: string
 }
 
 export type Phase = Data.TaggedEnum<{

@@ -90,8 +90,7 @@ const progress = (phase: Phase): Pick<MachineStatus, "bootstrap"> => {
   }
   // Progress is coalesced: without this, a Ready machine would show whichever step was written last.
   if (phase._tag === "Ready" && phase.last !== undefined) {
-    const { of, name } = phase.last
-    return { bootstrap: { step: of, of, name, progress: `${of}/${of}` } }
+    return { bootstrap: { ...phase.last, step: phase.last.of, progress: `${phase.last.of}/${phase.last.of}` } }
   }
   return {}
 }

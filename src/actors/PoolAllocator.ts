@@ -4,7 +4,6 @@
  * different machines run side by side, bounded. A requester that is interrupted leaks nothing: its choice is carried
  * to its end and found again by the next request or release.
  */
-import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
@@ -30,9 +29,13 @@ import * as ClaimWrites from "./ClaimWrites.ts"
 import { claimOf, isGone, isOlder, keyOf, machineView, suspectFor } from "./Objects.ts"
 import * as PoolStatus from "./PoolStatus.ts"
 import * as PoolVerdicts from "./PoolVerdicts.ts"
+import { unfailing } from "./Unfailing.ts"
 
 /** Claims whose writes run at one time. */
 export const CLAIMS_IN_FLIGHT = 32
+
+/** So long a host is kept, when a process starts, for a machine that seems to want it and whose actor does not ask. */
+export const EARLY_SECONDS = 30
 
 export interface ClaimedMachine {
   readonly claim: Claim
@@ -107,7 +110,7 @@ const make = Effect.gen(function* () {
   const machines = new Map<string, RemoteMachine>()
   const paused = new Set<string>()
   const asking = new Set<string>()
-  /** Asked for when this process began to give hosts away; their own actors have not asked yet. */
+  /** In the queue since this process began to give hosts away; their own actors have not asked yet (EARLY_SECONDS). */
   const early = new Set<string>()
   const releasing = new Set<string>()
   const verdicts = PoolVerdicts.make()
@@ -152,7 +155,9 @@ const make = Effect.gen(function* () {
     )
   )
 
+  /** Whose actor has not asked yet is only promised the host. */
   const start = Effect.fnUntraced(function* (grant: Pool.Grant) {
+    if (early.has(grant.request.uid)) return
     const fiber = yield* Effect.forkIn(carryOut(grant), scope)
     granting.set(grant.request.uid, fiber)
   })
@@ -260,7 +265,7 @@ const make = Effect.gen(function* () {
         asking[around.asks ? "add" : "delete"](uid)
       }
       yield* dispatch({ _tag: "MachineSeen", machine: view })
-      if (!asking.has(uid) && early.delete(uid)) yield* dispatch({ _tag: "Withdrawn", uid })
+      if (!asking.has(uid)) yield* notEarly(uid)
       if (before !== undefined && before.host !== "" && before.id !== view.claim?.id)
         yield* status.look(`${machine.metadata.namespace ?? ""}/${before.host}`)
       if (view.claim !== undefined && view.claim.host !== "")
@@ -272,7 +277,8 @@ const make = Effect.gen(function* () {
       const uid = machine.metadata.uid ?? ""
       const claim = Option.getOrUndefined(HashMap.get(state.machines, uid))?.claim
       machines.delete(uid)
-      for (const some of [paused, asking, early]) some.delete(uid)
+      for (const some of [paused, asking]) some.delete(uid)
+      yield* notEarly(uid)
       yield* dispatch({ _tag: "MachineGone", uid })
       if (claim !== undefined) yield* status.look(`${machine.metadata.namespace ?? ""}/${claim.host}`)
     })
@@ -291,7 +297,13 @@ const make = Effect.gen(function* () {
     )
     for (const { uid } of requests) early.add(uid)
     yield* dispatch({ _tag: "Opened", requests })
+    const forget = Effect.forEach(requests, ({ uid }) => notEarly(uid), { discard: true })
+    yield* Effect.forkIn(Effect.andThen(Effect.sleep(EARLY_SECONDS * 1_000), forget), scope)
   })
+
+  /** It asks for nothing: what it was promised is anybody's. */
+  const notEarly = (uid: string): Effect.Effect<void> =>
+    Effect.suspend(() => (early.delete(uid) ? dispatch({ _tag: "Cancelled", uid }) : Effect.void))
 
   const claim: PoolAllocatorShape["claim"] = (claimant, told) =>
     Effect.gen(function* () {
@@ -301,9 +313,10 @@ const make = Effect.gen(function* () {
       const request = yield* requestOf(claimant)
       return yield* Effect.acquireUseRelease(
         Effect.suspend(() => {
-          early.delete(claimant.uid)
+          const wasEarly = early.delete(claimant.uid)
           waiters.set(claimant.uid, waiter)
-          return dispatch({ _tag: "Asked", request })
+          const promised = Option.getOrUndefined(HashMap.get(state.grants, claimant.uid))
+          return wasEarly && promised !== undefined ? start(promised) : dispatch({ _tag: "Asked", request })
         }),
         () => Deferred.await(answer),
         () =>
@@ -324,6 +337,7 @@ const make = Effect.gen(function* () {
 
   /** No grant of this machine may be under way while its claim is taken apart. */
   const stopGranting = Effect.fnUntraced(function* (uid: string) {
+    early.delete(uid)
     yield* dispatch({ _tag: "Withdrawn", uid })
     const fiber = granting.get(uid)
     granting.delete(uid)
@@ -377,17 +391,3 @@ const make = Effect.gen(function* () {
     state: Effect.sync(() => state)
   })
 })
-
-/** After a defect in the allocator's own background work, milliseconds. */
-const DEFECT_PAUSE_MILLIS = 1_000
-
-/** A defect here would vanish with its fiber, and a machine would wait for ever: it is told, and the work begun again. */
-const unfailing = (what: string, work: Effect.Effect<void>): Effect.Effect<void> =>
-  Effect.catchCause(work, (cause) =>
-    Cause.hasInterruptsOnly(cause)
-      ? Effect.interrupt
-      : Effect.logError("defect in the pool allocator; it goes on", { what, cause: Cause.pretty(cause) }).pipe(
-          Effect.andThen(Effect.sleep(DEFECT_PAUSE_MILLIS)),
-          Effect.andThen(Effect.suspend(() => unfailing(what, work)))
-        )
-  )

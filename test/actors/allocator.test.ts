@@ -12,7 +12,7 @@ import * as Scope from "effect/Scope"
 import { TestClock } from "effect/testing"
 import * as ClaimWrites from "../../src/actors/ClaimWrites.ts"
 import { claimOf } from "../../src/actors/Objects.ts"
-import { PoolAllocator } from "../../src/actors/PoolAllocator.ts"
+import { EARLY_SECONDS, PoolAllocator } from "../../src/actors/PoolAllocator.ts"
 import { type PooledRemoteMachine, PooledRemoteMachines } from "../../src/api/PooledRemoteMachine.ts"
 import { type RemoteMachine, RemoteMachines } from "../../src/api/RemoteMachine.ts"
 import { KubeClient, type KubeClientShape } from "../../src/kube/KubeClient.ts"
@@ -460,6 +460,34 @@ describe("PoolAllocator", () => {
       yield* allocator.hostSeen(yield* createHost(kube, { name: "h1", address: "10.0.0.1" }))
       assert.strictEqual((yield* Fiber.join(asked)).claim.host, "h1")
       assert.isUndefined(claimOf(yield* kube.get(RemoteMachines, ref("old"))))
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("a host is only promised to a machine whose actor has not asked, and not for ever", () =>
+    Effect.gen(function* () {
+      const { server, kube } = yield* world
+      yield* createHost(kube, { name: "h1", address: "10.0.0.1" })
+      const old = yield* createMachine(kube, { name: "old", pool: "default" })
+      yield* TestClock.adjust(2_000)
+      const young = yield* createMachine(kube, { name: "young", pool: "default" })
+      const client = server.client("provider")
+      const context = yield* Layer.build(PoolAllocator.layer.pipe(Layer.provide(Layer.succeed(KubeClient, client))))
+      const allocator = yield* PoolAllocator.pipe(Effect.provideContext(context))
+      const around = { failureDomain: undefined, paused: false, asks: true }
+      yield* Effect.forEach([young, old], (machine) => allocator.machineSeen(machine, around))
+      yield* allocator.hostSeen(yield* kube.get(PooledRemoteMachines, ref("h1")))
+      yield* allocator.synced
+      const asked = yield* Effect.forkScoped(allocator.claim(claimantOf(young), told))
+      yield* TestClock.adjust((EARLY_SECONDS - 1) * 1_000)
+      const claims = Effect.map(kube.list(RemoteMachines), ({ items }) => items.filter((one) => claimOf(one)).length)
+      assert.strictEqual(yield* claims, 0)
+      yield* TestClock.adjust(1_000)
+      assert.strictEqual((yield* Fiber.join(asked)).claim.host, "h1")
+      assert.isUndefined(claimOf(yield* kube.get(RemoteMachines, ref("old"))))
+      // Late, it waits like everyone.
+      yield* Effect.forkScoped(allocator.claim(claimantOf(old), told))
+      yield* TestClock.adjust(1_000)
+      assert.strictEqual(yield* claims, 1)
     }).pipe(Effect.scoped)
   )
 

@@ -5,6 +5,7 @@
 import { setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
 import * as Effect from "effect/Effect"
+import { SESSION_IDLE_SECONDS } from "../../src/hosts/LiveHostRuns.ts"
 import * as LiveSshClient from "../../src/ssh/LiveSshClient.ts"
 import * as TestHosts from "../../test/live/hosts/TestHosts.ts"
 import { bareSession } from "../BareSsh.ts"
@@ -18,6 +19,8 @@ const failed = (message: string): BenchError => new BenchError({ scenario: "sess
 const STEP = "sleep 3600"
 /** What was said last may be on its way still. */
 const SETTLING = "1 second"
+/** The connections of the round before are kept until then, and would be missing in the end from what is measured. */
+const IDLE = `${SESSION_IDLE_SECONDS + 1} seconds` as const
 const MEBIBYTE = 2 ** 20
 
 const collectGarbage = (): void => {
@@ -36,6 +39,7 @@ const used = Effect.sync(() => {
 /** How much more lives once `open` has ended. */
 const growth = <R>(open: Effect.Effect<unknown, BenchError, R>): Effect.Effect<Sample, BenchError, R> =>
   Effect.gen(function* () {
+    yield* Effect.sleep(IDLE)
     const before = yield* used
     yield* open
     yield* Effect.sleep(SETTLING)

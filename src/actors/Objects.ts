@@ -34,15 +34,23 @@ export const withFinalizer = (object: KubeObject, finalizer: string): ReadonlyAr
 export const withoutFinalizer = (object: KubeObject, finalizer: string): ReadonlyArray<string> =>
   (object.metadata.finalizers ?? []).filter((one) => one !== finalizer)
 
-export const claimOf = (object: KubeObject): Claim | undefined => {
-  const text = annotation(object, Names.CLAIM_ANNOTATION)
-  return text === undefined ? undefined : decodeClaim(text)
+/** What an annotation says, read once for an object however often it is asked: an object that was read never changes. */
+const readOnce = <A>(name: string, decode: (text: string) => A | undefined) => {
+  const read = new WeakMap<KubeObject, { readonly value: A | undefined }>()
+  return (object: KubeObject): A | undefined => {
+    const text = annotation(object, name)
+    if (text === undefined) return undefined
+    const before = read.get(object)
+    if (before !== undefined) return before.value
+    const value = decode(text)
+    read.set(object, { value })
+    return value
+  }
 }
 
-export const runOf = (object: KubeObject): RunRecord | undefined => {
-  const text = annotation(object, Names.RUN_ANNOTATION)
-  return text === undefined ? undefined : decodeRun(text)
-}
+export const claimOf: (object: KubeObject) => Claim | undefined = readOnce(Names.CLAIM_ANNOTATION, decodeClaim)
+
+export const runOf: (object: KubeObject) => RunRecord | undefined = readOnce(Names.RUN_ANNOTATION, decodeRun)
 
 /** As the machine that had it, or would have it: where to connect, as whom, and how to clean is decided in one place. */
 export const asMachine = ({ metadata, spec }: PooledRemoteMachine): RemoteMachine => ({

@@ -172,7 +172,7 @@ const endOf = (size: number, verb?: string, claim?: string, fence?: number | str
   `${END} ${size} ${verb} ${claim} ${fence}`
 
 /** `driverText` ends with a newline. Fails when a value can't be carried: a newline in a path, a mode not octal, … */
-export const encodeRequest = (request: Request, driverText: string): Out<Uint8Array> => {
+export const encodeRequest = (request: Request, driverText: string | Uint8Array): Out<Uint8Array> => {
   const problem = problemOf(request)
   if (problem !== undefined) return wrong(problem)
   const blobs = new Blobs()
@@ -182,7 +182,9 @@ export const encodeRequest = (request: Request, driverText: string): Out<Uint8Ar
     `${HEADER}${lines.map((line) => `#${line}\n`).join("")}${endOf(blobs.size, request.verb, claim, fence)}`
   )
   const bytes = concat([
-    encoder.encode(`${REQUEST} ${blobs.size} ${header.length}\n${driverText}${BLOBS_MARKER}\n`),
+    encoder.encode(`${REQUEST} ${blobs.size} ${header.length}\n`),
+    typeof driverText === "string" ? encoder.encode(driverText) : driverText,
+    encoder.encode(`${BLOBS_MARKER}\n`),
     ...blobs.parts,
     header
   ])

@@ -42,6 +42,11 @@ export const inspectText: string = `${textOf(LOOKING)}inspect\nexit\n`
 /** The same; tests replace the one line `failpoint() { :; }` in it. */
 export const driverText: string = textOf([...LOOKING, ...ACTING])
 
+/** As they are sent, with every request. */
+const encoder = new TextEncoder()
+const inspectBytes = encoder.encode(inspectText)
+const driverBytes = encoder.encode(driverText)
+
 /** Reads its script from stdin: nothing is written on the host. */
 const INSPECT = "sh -s"
 
@@ -80,7 +85,7 @@ export interface Exec {
 }
 
 export const execOf = (request: Request, useSudo: boolean): Result.Result<Exec, WireError> => {
-  const [command, text] = request.verb === "inspect" ? [INSPECT, inspectText] : [STORE_AND_RUN, driverText]
+  const [command, text] = request.verb === "inspect" ? [INSPECT, inspectBytes] : [STORE_AND_RUN, driverBytes]
   return Result.map(encodeRequest(request, text), (stdin) => ({
     command: `${useSudo ? SUDO : ""}${command}`,
     stdin

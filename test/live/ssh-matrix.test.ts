@@ -169,6 +169,37 @@ describe.skipIf(TestHosts.unavailable !== undefined)("login shells", () => {
     )
 
   test(
+    "a host whose every tool is BusyBox's, as on Alpine: sh and all that driver and steps call; for root and through sudo",
+    Effect.gen(function* () {
+      const all = yield* hosts(2)
+      const [one, two] = all
+      assert(one !== undefined && two !== undefined)
+      // The witness keeps a clock of its own: BusyBox has no nanoseconds.
+      const busybox = `for applet in $(busybox --list); do
+  case $applet in busybox | date) continue ;; esac
+  for directory in /usr/bin /usr/sbin; do
+    [ ! -e $directory/$applet ] || ln -sf /usr/bin/busybox $directory/$applet
+  done
+done
+sed -i 's:date +%s%N:/usr/bin/date +%s%N:' /usr/local/bin/witness`
+      for (const host of all) {
+        yield* TestHosts.execOk(host, busybox)
+        assert.match(yield* TestHosts.execOk(host, "readlink -f /bin/sh /usr/bin/sed; sed --help 2>&1"), /BusyBox/)
+        // No other shell either.
+        yield* TestHosts.execOk(host, "rm -f /bin/bash /bin/dash")
+      }
+      const fails = step("fails", "echo no mirror answers >&2; false")
+      const failed = yield* Effect.flip(run(accessOf(two, "machinist"), runOf(step("one"), fails)))
+      assert.deepStrictEqual(
+        [failed.reason, failed.stepName, failed.stderr],
+        ["StepFailed", "fails", "no mirror answers"]
+      )
+      yield* clean(accessOf(two, "machinist"))
+      yield* works(one, "root")
+    })
+  )
+
+  test(
     "a banner, and profiles that talk on both outputs, also without a last newline",
     Effect.gen(function* () {
       const host = yield* oneHost

@@ -258,6 +258,43 @@ describe("a pool that is edited while it is used", () => {
     })
   )
 
+  it.effect("refused for an address is over, and said so, once the machine or the host that has it is gone", () =>
+    Effect.gen(function* () {
+      const world = yield* makeWorld
+      yield* world.addHost(1)
+      yield* world.addHost(2)
+      yield* createMachine(world.kube, { name: "fixed", spec: { address: "10.0.0.1", sshKeyRef: { name: "key" } } })
+      yield* createHost(world.kube, { name: "again", address: "10.0.0.2" })
+      yield* world.startProvider()
+      yield* pass(20)
+      const phases = Effect.forEach(["h1", "h2", "again"], (name) =>
+        Effect.map(hostNow(world, name), ({ status }) => status?.phase)
+      )
+      assert.deepStrictEqual(yield* phases, ["Refused", "Refused", "Free"])
+      yield* world.kube.delete(RemoteMachines, ref("fixed"))
+      yield* world.kube.delete(PooledRemoteMachines, ref("again"))
+      yield* pass(20)
+      assert.strictEqual((yield* hostNow(world, "h1")).status?.phase, "Free")
+      assert.strictEqual((yield* hostReady(world, "h1"))?.status, "True")
+      assert.strictEqual((yield* hostNow(world, "h2")).status?.phase, "Free")
+    })
+  )
+
+  it.effect("a claimed host whose name is written with capitals is not taken for an edited one", () =>
+    Effect.gen(function* () {
+      const world = yield* makeWorld
+      yield* world.hosts.add({ address: "Node-1.Example.org", name: "h1" })
+      yield* createHost(world.kube, { name: "h1", address: "Node-1.Example.org" })
+      yield* createMachine(world.kube, { name: "m1", pool: "default" })
+      yield* world.startProvider()
+      yield* pass(20)
+      assert.strictEqual((yield* machineNow(world, "m1")).spec.address, "Node-1.Example.org")
+      const { conditions, phase } = (yield* hostNow(world, "h1")).status ?? {}
+      assert.strictEqual(phase, "Reserved")
+      assert.notStrictEqual(conditions?.find(({ type }) => type === "Ready")?.reason, "AddressChanged")
+    })
+  )
+
   it.effect("shrunk: a claimed host is held until its machine is done with it, then it goes; nobody else gets it", () =>
     Effect.gen(function* () {
       const world = yield* makeWorld

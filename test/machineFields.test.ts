@@ -5,6 +5,7 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import { CLAIM_ANNOTATION } from "../src/api/Names.ts"
 import { PooledRemoteMachines } from "../src/api/PooledRemoteMachine.ts"
 import { RemoteMachines } from "../src/api/RemoteMachine.ts"
 import type { CleanRequest, HostAccess, RunRequest } from "../src/hosts/HostRuns.ts"
@@ -200,6 +201,28 @@ describe("the fields of a machine", () => {
       const { name, progress, startedAt } = (yield* shown) ?? {}
       assert.deepStrictEqual([name, progress], ["runcmd 3", "3/3"])
       assert.approximately(Date.parse(startedAt ?? "") - first, seconds * 1_000, 1_000)
+    })
+  )
+
+  it.effect("a provisionJob takes no host, touches none, and the machine can be deleted", () =>
+    Effect.gen(function* () {
+      const made = yield* makeWorld
+      yield* made.addHost(1)
+      yield* createMachine(made.kube, { name: "m1", spec: { pool: "default", provisionJob: { sshCommand: "ssh -v" } } })
+      yield* createMachine(made.kube, { name: "m2", spec: { address: "10.0.0.1", provisionJob: {} } })
+      yield* made.startProvider()
+      yield* pass(20)
+      for (const name of ["m1", "m2"]) {
+        const { metadata, status } = yield* made.kube.get(RemoteMachines, ref(name))
+        const ready = status?.conditions?.find(({ type }) => type === "Ready")
+        assert.deepStrictEqual([ready?.status, ready?.reason], ["False", "ProvisionJobNotSupported"])
+        assert.isUndefined(metadata.annotations?.[CLAIM_ANNOTATION])
+        yield* made.kube.delete(RemoteMachines, ref(name))
+      }
+      yield* pass(20)
+      assert.deepStrictEqual((yield* made.kube.list(RemoteMachines)).items, [])
+      assert.strictEqual((yield* made.kube.get(PooledRemoteMachines, ref("h1"))).status?.phase, "Free")
+      assert.deepStrictEqual(made.witness.entries(), [])
     })
   )
 

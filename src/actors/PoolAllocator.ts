@@ -133,6 +133,7 @@ const make = Effect.gen(function* () {
     Effect.gen(function* () {
       const before = state
       state = Pool.transition(state, event)
+      yield* Effect.forEach(Pool.rivals(before, state, event), status.look, { discard: true })
       if (state.grants !== before.grants)
         // Identity: one event may end a grant and make the next one for the same machine.
         for (const grant of HashMap.values(state.grants))

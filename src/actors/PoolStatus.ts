@@ -15,6 +15,7 @@ import { type RemoteMachine, RemoteMachines } from "../api/RemoteMachine.ts"
 import type { Claim } from "../domain/Claim.ts"
 import { type ConditionInput, findCondition, setConditions } from "../domain/Conditions.ts"
 import * as Pool from "../domain/Pool.ts"
+import { addressOf } from "../domain/PoolIndex.ts"
 import { rfc3339 } from "../domain/Rfc3339.ts"
 import type { JsonObject, KubeClientShape } from "../kube/KubeClient.ts"
 import type { KubeError } from "../kube/KubeError.ts"
@@ -90,7 +91,7 @@ const reserved = (state: Pool.State, view: Pool.HostView): Shown => {
       reason: "Deleting",
       message: `Being deleted; it goes once RemoteMachine ${view.claim?.machine} is done with the host and has cleaned it`
     }
-  const address = `${view.address}:${view.port}`
+  const address = addressOf(view)
   if (machine?.address !== undefined && machine.address !== address)
     return {
       phase: "Reserved",

@@ -106,6 +106,32 @@ export const transition = (state: State, event: Event): State => {
   }
 }
 
+/** Hosts that may be refused, or no longer, because the event gave an address to somebody else or took it away. */
+export const rivals = (before: State, after: State, event: Event): ReadonlyArray<string> => {
+  const held = (state: State): readonly [address: string | undefined, firmly: boolean] => {
+    switch (event._tag) {
+      case "MachineSeen":
+        return [machineOf(state, event.machine.uid)?.address, false]
+      case "MachineGone":
+        return [machineOf(state, event.uid)?.address, false]
+      case "HostSeen":
+      case "HostGone": {
+        const key = event._tag === "HostSeen" ? event.host.key : event.key
+        const host = Option.getOrUndefined(HashMap.get(state.hosts, key))
+        return [host === undefined ? undefined : index.addressOf(host), host?.claim !== undefined]
+      }
+      default:
+        return [undefined, false]
+    }
+  }
+  const [was, wasFirm] = held(before)
+  const [is, isFirm] = held(after)
+  if (was === is && wasFirm === isFirm) return []
+  return [...new Set([was, is])].flatMap((address) =>
+    address === undefined ? [] : [...index.hostsAt(after.index, address)]
+  )
+}
+
 const poolKey = (namespace: string, pool: string): string => `${namespace}/${pool}`
 
 /** An intent or an address is gone: hosts may have become free for others. */

@@ -101,6 +101,8 @@ export const machine = (
 export const members = (index: PoolIndex, namespace: string, pool: string): Iterable<string> =>
   setOf(index.pools, `${namespace}/${pool}`)
 
+export const hostsAt = (index: PoolIndex, address: string): Iterable<string> => setOf(index.hostAddresses, address)
+
 export const group = (index: PoolIndex, machine: MachineView): Iterable<string> =>
   setOf(index.groups, groupKey(machine))
 

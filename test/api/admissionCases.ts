@@ -69,6 +69,20 @@ const machines: ReadonlyArray<AdmissionCase> = [
     plural: "remotemachines",
     spec: { ...host, provisionJob: { jobSpecTemplate: { spec: { template: { spec: { containers: [] } } } } } }
   },
+  {
+    name: "a provisionJob whose command is no text",
+    plural: "remotemachines",
+    spec: { ...host, provisionJob: { sshCommand: 7 } },
+    refused: "spec.provisionJob.sshCommand",
+    by: "schema"
+  },
+  {
+    name: "a provisionJob whose template is no object",
+    plural: "remotemachines",
+    spec: { ...host, provisionJob: { jobSpecTemplate: "job" } },
+    refused: "spec.provisionJob.jobSpecTemplate",
+    by: "schema"
+  },
   { name: "a claim fills in the host", plural: "remotemachines", spec: { pool: "default" }, patches: [claimed] },
   {
     name: "an untouched host is given back, another one taken",
@@ -176,6 +190,11 @@ const pools: ReadonlyArray<AdmissionCase> = [
     name: "a template with a pool",
     plural: "remotemachinetemplates",
     spec: { template: { spec: { pool: "default" } } }
+  },
+  {
+    name: "a template with a provisionJob",
+    plural: "remotemachinetemplates",
+    spec: { template: { spec: { pool: "default", provisionJob: { scpCommand: "scp -O" } } } }
   },
   {
     name: "a template without a pool",

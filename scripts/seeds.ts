@@ -60,6 +60,8 @@ const runOne = (number: number): Effect.Effect<Told> =>
 
 /** A worker: every `stride`-th seed. */
 const work = async (from: number, last: number, stride: number): Promise<void> => {
+  // Injected faults are errors by the thousand; what replays a seed has their traces.
+  Error.stackTraceLimit = 0
   for (let number = from; number <= last; number += stride) process.send?.(await Effect.runPromise(runOne(number)))
   process.disconnect()
 }

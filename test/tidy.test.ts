@@ -46,6 +46,7 @@ describe("the project keeps its own rules", () => {
   it("every source file says first what it owns", () =>
     none([...typescript.filter(({ path }) => !path.startsWith("test/")), ...shell].flatMap(Rules.header)))
   it("time, randomness and output come from services", () => none(Rules.forbiddenCalls(src, EDGES)))
+  it("every queue of the product is bounded", () => none(src.flatMap(Rules.unboundedQueues)))
   it("no source file is longer than the limit", () =>
     none([...src, ...shell].flatMap((source) => Rules.tooLong(source, GRACE))))
   it("no file names a desk it was written at", () => none(files.flatMap(Rules.deskPaths)))
@@ -167,6 +168,12 @@ describe("each rule fails on what it forbids", () => {
     counts(Rules.forbiddenCalls([at("src/x.ts", "setTimeout(f, 1)")], edges), 0)
     counts(Rules.forbiddenCalls([at("src/x.ts", "setTimeout(f, 1)\nDate.now()")], edges), 1)
     counts(Rules.forbiddenCalls([at("src/y.ts", "setTimeout(f, 1)"), at("src/x.ts", "")], edges), 2)
+  })
+  it("queues: unbounded ones, but in the simulation", () => {
+    counts(Rules.unboundedQueues(at("src/actors/x.ts", "yield* Queue.unbounded<string>()")), 1)
+    counts(Rules.unboundedQueues(at("src/actors/x.ts", "yield* PubSub.unbounded()")), 1)
+    counts(Rules.unboundedQueues(at("src/actors/x.ts", "yield* Queue.bounded<string>(LIMIT)")), 0)
+    counts(Rules.unboundedQueues(at("src/simulation/x.ts", "yield* Queue.unbounded<string>()")), 0)
   })
   it("length: one line too many, and the grace list", () => {
     counts(Rules.tooLong(at("src/x.ts", "x\n".repeat(Rules.MAX_LINES)), []), 0)

@@ -56,6 +56,10 @@ export const make = (services: Services) => {
   const tokenUse = (config: BootstrapConfig, around: Around): Tokens.TokenUse => ({
     configUid: config.metadata.uid ?? "",
     ttlSeconds: tokenTtlSeconds(config, services.tokenTtlSeconds),
+    isWanted: Effect.map(
+      optional(kube.get(renderer.kind, place())),
+      (now) => now !== undefined && now.metadata.uid === config.metadata.uid && !isDeleting(now)
+    ),
     // The config is named like its Machine (CAPI): a fair name while the owner is not to be seen.
     secretFor: (token, end) =>
       renderer.tokenSecret(token, end, ownerOf(around)?.whose ?? `${kindName} ${keyOf(config)}`)

@@ -5,6 +5,7 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
+import * as Schedule from "effect/Schedule"
 import { type Secret, Secrets, secretText } from "../api/Core.ts"
 import { CONFIG_UID_LABEL } from "../api/Names.ts"
 import {
@@ -34,7 +35,15 @@ export interface TokenUse {
   readonly configUid: string
   readonly ttlSeconds: number
   readonly secretFor: (token: BootstrapToken, expiresMillis: number) => TokenSecret
+  /** The API server's own word: the config is there, and stays. What this process has seen of it may be old. */
+  readonly isWanted: Effect.Effect<boolean, KubeError>
 }
+
+/** Tries to ask whether a token that was just made is wanted, and to take it back. */
+const TAKE_BACK_TRIES = 4
+const TAKE_BACK_PAUSE_MILLIS = 1_000
+const patiently = <A>(call: Effect.Effect<A, KubeError>): Effect.Effect<A, KubeError> =>
+  Effect.retry(call, { times: TAKE_BACK_TRIES, schedule: Schedule.spaced(TAKE_BACK_PAUSE_MILLIS) })
 
 const found = (secret: Secret): FoundToken => ({
   name: secret.metadata.name,
@@ -66,10 +75,26 @@ const absent = <A>(read: Effect.Effect<A, KubeError>): Effect.Effect<A | undefin
 
 const expires = ({ ttlSeconds }: TokenUse) => Effect.map(Clock.currentTimeMillis, (now) => now + ttlSeconds * 1000)
 
+/**
+ * Asks only afterwards whether the config is still there, and takes the token back if not: another leader may have revoked
+ * it and seen the config off just before, and then nobody else would ever revoke this one. Asked whatever the answer was,
+ * which may be lost, and not interrupted between.
+ */
 const createSecret = (workload: KubeClientShape, use: TokenUse, token: BootstrapToken) =>
-  Effect.flatMap(expires(use), (end) =>
-    workload.create(Secrets, labelled(use.secretFor(token, end), CONFIG_UID_LABEL, use.configUid))
-  )
+  Effect.gen(function* () {
+    const end = yield* expires(use)
+    const secret = labelled(use.secretFor(token, end), CONFIG_UID_LABEL, use.configUid)
+    const made = yield* Effect.exit(workload.create(Secrets, secret))
+    if (yield* Effect.orElseSucceed(patiently(use.isWanted), () => false)) return yield* made
+    yield* Effect.ignore(patiently(remove(workload, tokenSecretName(token.id))))
+    return yield* new KubeError({
+      reason: "NotFound",
+      verb: "create",
+      kind: "Secret",
+      ...ref(tokenSecretName(token.id)),
+      message: "the bootstrap config that this token was made for is gone, or can't be read: the token was taken back"
+    })
+  }).pipe(Effect.uninterruptible)
 
 /** The same Secret with a later end: the bootstrap data that carries the token keeps its bytes. */
 const renew = (workload: KubeClientShape, use: TokenUse, name: string) =>

@@ -110,7 +110,7 @@ export const transition = (state: State, event: Event): Step => {
       phase._tag === "Ready" && phase.token === "kept"
         ? [enter(state, provisioning), [notices.dataLost]]
         : [state, none],
-    Joined: (): Step => (phase._tag === "Ready" ? joined(state) : [state, none]),
+    Joined: (): Step => (phase._tag === "Ready" ? joined(state, false) : [state, none]),
     Revoked: ({ leftBehind }): Step => revoked(state, leftBehind),
     Failed: ({ failure }): Step => failed(state, failure),
     InputsChanged: (): Step => unblock(state)
@@ -120,14 +120,15 @@ export const transition = (state: State, event: Event): Step => {
 const enter = (state: State, phase: Phase): State => ({ ...state, phase, attempt: state.attempt + 1 })
 
 const observe = (before: State, observed: Observed): Step => {
-  if (!observed.exists) return [enter(before, Phase.Deleted()), none]
+  // Nothing is written to what is gone: an old list may only have said so, and then its finalizer stands for a token.
+  if (!observed.exists) return [enter({ ...before, halted: "gone" }, Phase.Deleted()), none]
   const { halted, inputs, provisioned } = observed
   const noticed = before.inputs !== inputs
   const same = !noticed && before.halted === halted && before.provisioned === provisioned
   const state: State = same ? before : { ...before, inputs, halted, provisioned }
   if (halted !== undefined) return [state, none]
   if (observed.deleting) return leave(state, observed)
-  if (observed.joined) return joined(state)
+  if (observed.joined) return joined(state, observed.finalizer)
   const { phase } = state
   if (phase._tag === "Pending") return pending(state, phase, observed.waiting)
   const missing = observed.waiting.filter((one) => one.on !== "Refused")
@@ -147,11 +148,13 @@ const pending = (state: State, phase: Extract<Phase, { _tag: "Pending" }>, waiti
   return [enter(state, Phase.Pending({ ...phase, waiting })), waiting.flatMap(notices.waiting)]
 }
 
-/** Deletion waits for nothing but the token, and for that not for ever. */
+/**
+ * Deletion waits for nothing but the token, and for that not for ever. A finalizer that this life did not put there is of a
+ * life before, or of another leader at the same time: the token that it stands for is looked for.
+ */
 const leave = (state: State, observed: Observed): Step =>
   Phase.$match(state.phase, {
-    Pending: ({ minted }): Step => [enter(state, minted ? cleaning : Phase.Deleted()), none],
-    // Nothing was written. A finalizer is then of a life before, whose token is looked for.
+    Pending: ({ minted }): Step => [enter(state, minted || observed.finalizer ? cleaning : Phase.Deleted()), none],
     Claimed: (): Step => [enter(state, observed.finalizer ? cleaning : Phase.Deleted()), none],
     Provisioning: (): Step => [enter(state, cleaning), none],
     Ready: ({ token }): Step => [enter(state, token === "gone" ? Phase.Deleted() : cleaning), none],
@@ -160,10 +163,10 @@ const leave = (state: State, observed: Observed): Step =>
   })
 
 /** The Machine has become part of its cluster: the token goes, the Secret stays. */
-const joined = (state: State): Step =>
+const joined = (state: State, finalizer: boolean): Step =>
   Phase.$match(state.phase, {
-    Pending: ({ minted }): Step => [enter(state, ready(minted ? "revoking" : "gone")), none],
-    Claimed: (): Step => [enter(state, ready("gone")), none],
+    Pending: ({ minted }): Step => [enter(state, ready(minted || finalizer ? "revoking" : "gone")), none],
+    Claimed: (): Step => [enter(state, ready(finalizer ? "revoking" : "gone")), none],
     Provisioning: (): Step => [enter(state, ready("revoking")), none],
     Ready: (phase): Step => (phase.token === "kept" ? [enter(state, ready("revoking")), none] : [state, none]),
     Cleaning: (): Step => [state, none],

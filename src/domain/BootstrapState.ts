@@ -58,8 +58,8 @@ export interface State {
   readonly phase: Phase
   /** Of the activity; grows with each, whatever the phase: makes late results harmless. */
   readonly attempt: number
-  /** `paused`: object or Cluster; `moving`: annotated delete-for-move, gone for us. */
-  readonly halted: "paused" | "moving" | undefined
+  /** `paused`: object or Cluster; `moving`: annotated delete-for-move, gone for us; `gone`: not to be seen any more. */
+  readonly halted: "paused" | "moving" | "gone" | undefined
   /** Fingerprint of everything a person can change to help. */
   readonly inputs: string
   /** A controller's machine is up: its cluster may know it any moment now. */

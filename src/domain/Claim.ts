@@ -58,11 +58,14 @@ export type Claim = typeof Claim.Type
 
 const ClaimText = Schema.fromJsonString(Claim)
 const RunText = Schema.fromJsonString(RunRecord)
+// Made once: every look at a pool decodes the claim of each of its hosts.
+const claimFrom = Schema.decodeUnknownOption(ClaimText)
+const runFrom = Schema.decodeUnknownOption(RunText)
+const claimTo = Schema.encodeSync(ClaimText)
+const runTo = Schema.encodeSync(RunText)
 
 /** A text that is not ours to understand reads as `undefined`; callers treat it as held, never as free. */
-export const decodeClaim = (text: string): Claim | undefined =>
-  Option.getOrUndefined(Schema.decodeUnknownOption(ClaimText)(text))
-export const encodeClaim = (claim: Claim): string => Schema.encodeSync(ClaimText)(claim)
-export const decodeRun = (text: string): RunRecord | undefined =>
-  Option.getOrUndefined(Schema.decodeUnknownOption(RunText)(text))
-export const encodeRun = (run: RunRecord): string => Schema.encodeSync(RunText)(run)
+export const decodeClaim = (text: string): Claim | undefined => Option.getOrUndefined(claimFrom(text))
+export const encodeClaim = (claim: Claim): string => claimTo(claim)
+export const decodeRun = (text: string): RunRecord | undefined => Option.getOrUndefined(runFrom(text))
+export const encodeRun = (run: RunRecord): string => runTo(run)

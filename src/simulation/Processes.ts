@@ -22,6 +22,7 @@ import { SshClient, type SshClientShape } from "../ssh/SshClient.ts"
 import { cuttableKubeClient, heldKubeClient } from "./Faults.ts"
 import { cuttable, held, makeCut } from "./hosts/SshFaults.ts"
 import { seededSecureRandom } from "./Surroundings.ts"
+import { makeCounter, type Usage } from "./Usage.ts"
 
 /** A state that some process's actor entered. */
 export interface Entered {
@@ -52,6 +53,8 @@ export interface Process {
   readonly resume: Effect.Effect<void>
   /** Why it ended by itself, which it must never do (but for a lost lease). */
   readonly died: () => string | undefined
+  /** What it holds, and, once it has ended, what it left. */
+  readonly usage: Usage
 }
 
 export interface ProcessPorts {
@@ -95,9 +98,11 @@ export const makeProcesses = Effect.fnUntraced(function* (ports: ProcessPorts) {
     const cut = makeCut()
     const gate = Latch.makeUnsafe(true)
     const scope = yield* Scope.make()
-    const around = (client: KubeClientShape) => heldKubeClient(cuttableKubeClient(client, cut), gate.await)
+    const counter = makeCounter()
+    const around = (client: KubeClientShape) =>
+      heldKubeClient(cuttableKubeClient(counter.kube(client), cut), gate.await)
     const client = (wrap.kube ?? same)(around(ports.client(name)))
-    const ssh = (wrap.ssh ?? same)(held(cuttable(ports.ssh, cut), gate.await))
+    const ssh = (wrap.ssh ?? same)(held(cuttable(counter.ssh(ports.ssh), cut), gate.await))
     const runs = Layer.effect(HostRuns, Effect.map(HostRuns, wrap.hosts ?? same)).pipe(
       Layer.provide(LiveHostRuns.layer.pipe(Layer.provide(Layer.succeed(SshClient, ssh))))
     )
@@ -124,7 +129,8 @@ export const makeProcesses = Effect.fnUntraced(function* (ports: ProcessPorts) {
           if (!ending) died = Exit.isFailure(exit) ? Cause.pretty(exit.cause) : "it ended"
         })
       ),
-      Effect.forkIn(scope)
+      Effect.forkIn(scope),
+      counter.process
     )
     /** Not waited for: a finalizer may sleep, and only the caller can let virtual time pass. */
     const end = (before: () => void) =>
@@ -135,11 +141,16 @@ export const makeProcesses = Effect.fnUntraced(function* (ports: ProcessPorts) {
       })
     const process: Process = {
       name,
-      crash: end(cut.throwNow),
+      crash: end(() => {
+        cut.throwNow()
+        // One that is held can't come back to its end else.
+        gate.openUnsafe()
+      }),
       stop: end(() => undefined),
       hold: Effect.asVoid(gate.close),
       resume: Effect.asVoid(gate.open),
-      died: () => died
+      died: () => died,
+      usage: counter
     }
     all.push(process)
     return process

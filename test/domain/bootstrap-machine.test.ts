@@ -211,6 +211,30 @@ describe("stories", () => {
   })
 })
 
+describe("a finalizer that this life did not put there", () => {
+  const sighted = (state: string, observed: Partial<Bootstrap.Observed>): Bootstrap.State => {
+    const before = states[state] ?? inPhase(Phase.Deleted())
+    return Bootstrap.transition(before, Event.Observed({ observed: { ...seen, ...observed } }))[0]
+  }
+
+  it("stands for another leader's token: it is revoked before the config goes, and once its Machine has joined", () => {
+    for (const state of ["Pending", "Claimed", "Claimed (stuck)"]) {
+      assert.strictEqual(sighted(state, { deleting: true, finalizer: true }).phase._tag, "Cleaning", state)
+      assert.strictEqual(sighted(state, { deleting: true }).phase._tag, "Deleted", state)
+      assert.strictEqual(
+        describePhase(sighted(state, { joined: true, finalizer: true }).phase),
+        "Ready [token revoking]",
+        state
+      )
+    }
+  })
+
+  it("is not touched where the config is only not to be seen: the list may have been an old one", () => {
+    for (const state of Object.keys(states))
+      assert.strictEqual(wantsFinalizer(sighted(state, { exists: false, deleting: true })), undefined, state)
+  })
+})
+
 describe("recover", () => {
   const tagOf = (observed: Partial<Bootstrap.Observed>, data: boolean): string =>
     describePhase(Bootstrap.recover({ ...seen, ...observed }, data).phase)

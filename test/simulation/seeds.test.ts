@@ -17,7 +17,10 @@ const PLAIN_REGRESSIONS = {
   299: "a claim that lost its machine was not undone",
   306: "a host was given back as suspect while another leader used it",
   608: "the API server's failures made a host suspect",
-  10253: "a host's object was taken away in use, cleaning was given up, and the object was made anew"
+  10253: "a host's object was taken away in use, cleaning was given up, and the object was made anew",
+  10919: "an old list said that a bootstrap config was gone, and its finalizer was let go before its token",
+  10987: "a leader's claim outlived machine and leader: only a person may release the host",
+  11599: "a leader that had written nothing let a bootstrap config go whose token another leader had made"
 }
 const REGRESSIONS = {
   95: "a namespace was deleted before anyone could hold the key: the host's object, made anew, knows of no tenant"

@@ -17,6 +17,9 @@ const numberFrom = (name: string): number | undefined => {
 export const SEEDS = numberFrom("MACHINIST_SEEDS") ?? 200
 export const seedOnly = numberFrom("SEED")
 
+/** The clock waits for what it woke for so long (real time) before it goes on without: no busy machine may change a run. */
+const BUSY = "10 minutes"
+
 export const seed = (number: number, options: Omit<SeedOptions, "logs"> = {}) =>
   Effect.suspend(() => {
     const logs: Array<string> = []
@@ -25,7 +28,7 @@ export const seed = (number: number, options: Omit<SeedOptions, "logs"> = {}) =>
     })
     return runSeed(number, { ...options, logs }).pipe(
       Effect.provideService(References.MinimumLogLevel, "All"),
-      Effect.provide(Layer.merge(TestClock.layer(), Logger.layer([logger])))
+      Effect.provide(Layer.merge(TestClock.layer({ warningDelay: BUSY }), Logger.layer([logger])))
     )
   })
 

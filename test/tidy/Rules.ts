@@ -174,6 +174,15 @@ export const forbiddenCalls = (sources: ReadonlyArray<Source>, edges: EdgeList):
   return [...violations, ...stale]
 }
 
+/** Whatever waits is bounded by a named constant; how many fibers wait for a bounded queue, seeded runs judge. */
+export const unboundedQueues = (source: Source): ReadonlyArray<Violation> =>
+  source.path.startsWith("src/simulation/")
+    ? []
+    : [...codeOf(source.text).matchAll(/\b(?:Queue|PubSub)\.unbounded\b/g)].map(
+        (match) =>
+          `${source.path}:${lineAt(codeOf(source.text), match.index)}: ${match[0]}; bound it, by a named constant`
+      )
+
 /** STYLE 12: past that, look for the missing room. */
 export const MAX_LINES = 400
 

@@ -33,9 +33,17 @@ const Tenancy = Schema.fromJsonString(
 export const encodeTenancy = Schema.encodeSync(Tenancy)
 const decodeTenancy = Schema.decodeUnknownSync(Tenancy)
 
+/** By content, as journals below: every look at a host begins with it. */
+const tenancies = new WeakMap<Uint8Array, TenancyRecord>()
+
 export const readTenancy = (disk: Disk): TenancyRecord | undefined => {
-  const text = disk.readText(TENANCY_FILE)
-  return text === undefined ? undefined : decodeTenancy(text)
+  const content = disk.read(TENANCY_FILE)
+  if (content === undefined) return undefined
+  const known = tenancies.get(content)
+  if (known !== undefined) return known
+  const tenancy = decodeTenancy(new TextDecoder().decode(content))
+  tenancies.set(content, tenancy)
+  return tenancy
 }
 
 const JournalRecord = Schema.Union([

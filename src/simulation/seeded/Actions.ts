@@ -255,6 +255,24 @@ const carryOver = Effect.fnUntraced(function* (run: Running) {
   yield* startProcess(run)
 })
 
+/**
+ * By hand, as DESIGN has it ("Absence is never evidence"): what a process claimed whose crash kept it from undoing that. A
+ * claim that nobody's crash explains stays, and is found.
+ */
+export const releaseOrphan = Effect.fnUntraced(function* ({ done, world }: Running, name: string) {
+  const claim = (yield* world.kube.get(PooledRemoteMachines, ref(name))).metadata.annotations?.[Names.CLAIM_ANNOTATION]
+  const first = world.history
+    .versions()
+    .find(
+      ({ kind, object }) =>
+        kind === "PooledRemoteMachine" && object.metadata.annotations?.[Names.CLAIM_ANNOTATION] === claim
+    )
+  if (first === undefined || !done.some(({ at, text }) => text.endsWith(" crashes") && at >= first.at)) return
+  yield* world.kube.patch(PooledRemoteMachines, ref(name), {
+    metadata: { annotations: { [Names.RELEASE_ANNOTATION]: "" } }
+  })
+})
+
 export const setPaused = (world: World, paused: boolean) =>
   world.kube.patch(Clusters, ref(CLUSTER), { spec: { paused } })
 

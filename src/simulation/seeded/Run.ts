@@ -19,9 +19,19 @@ import type { SimulatedHost } from "../hosts/SimulatedHost.ts"
 import type { Wrap } from "../Processes.ts"
 import type { Line } from "../Story.ts"
 import { makeWorld, type World } from "../World.ts"
-import { carryOut, createHostObject, onMachine, putBack, setPaused, unpin, workersOf } from "./Actions.ts"
+import {
+  carryOut,
+  createHostObject,
+  onMachine,
+  putBack,
+  releaseOrphan,
+  setPaused,
+  unpin,
+  workersOf
+} from "./Actions.ts"
 import { bootstrapData, dataHash, SECRET } from "./Data.ts"
 import { leftOver, takeAway } from "./Ending.ts"
+import { growth, leaks } from "./Leaks.ts"
 import { drawMore, drawPlan, type Plan } from "./Plan.ts"
 import { crashOne, makeRunning, type Running, say, startProcess } from "./Running.ts"
 import { type Unsettled, unsettled } from "./Settled.ts"
@@ -155,7 +165,10 @@ const settle = Effect.fnUntraced(function* <E>(
     yield* TestClock.adjust(SETTLE_ROUND_MILLIS)
     const found = yield* left
     if (found.length === 0) return { rounds: round, left: found }
-    for (const { machine } of found) if (machine !== undefined) yield* Effect.ignore(onMachine(run, "retry", machine))
+    for (const { machine, orphan } of found) {
+      if (machine !== undefined) yield* Effect.ignore(onMachine(run, "retry", machine))
+      if (orphan !== undefined) yield* Effect.ignore(releaseOrphan(run, orphan))
+    }
     yield* help
   }
   return { rounds: SETTLE_ROUNDS, left: yield* left }
@@ -175,8 +188,9 @@ const quarantinedHosts = (world: World) =>
 const quiet = Effect.fnUntraced(function* ({ processes, world }: Running) {
   yield* TestClock.adjust(IDLE_MILLIS)
   const before = world.server.writes().length
+  const grown = growth(processes)
   yield* TestClock.adjust(QUIET_MILLIS)
-  const found: Array<string> = []
+  const found: Array<string> = [...grown()]
   const retried = yield* quarantinedHosts(world)
   const last = world.server.writes().slice(before)
   // What was given up on is tried again now and then, and each time told once.
@@ -197,6 +211,8 @@ const quiet = Effect.fnUntraced(function* ({ processes, world }: Running) {
   for (const defect of world.hosts.defects()) found.push(`a simulated host broke: ${String(defect)}`)
   return found
 })
+
+const asUnsettled = (what: string): Unsettled => ({ what })
 
 const hashOf = (worlds: ReadonlyArray<World>): string => {
   const hash = createHash("sha256")
@@ -258,13 +274,7 @@ export const runSeed = (seed: number, options: SeedOptions = {}) =>
       Effect.suspend(() => help(run))
     )
     const noise = settled.left.length > 0 ? [] : yield* quiet(run)
-    const atRest = [
-      ...(yield* stuck("settled", settled.left)),
-      ...(yield* stuck(
-        "quiet",
-        noise.map((what) => ({ what }))
-      ))
-    ]
+    const atRest = [...(yield* stuck("settled", settled.left)), ...(yield* stuck("quiet", noise.map(asUnsettled)))]
     yield* say(run, `the end: ${plan.ending}`)
     yield* takeAway(run)
     const ended = yield* settle(
@@ -277,7 +287,8 @@ export const runSeed = (seed: number, options: SeedOptions = {}) =>
     const violations: ReadonlyArray<Violation> = [
       ...judged(run, options.logs ?? []),
       ...atRest,
-      ...(yield* stuck("ended", ended.left))
+      ...(yield* stuck("ended", ended.left)),
+      ...(yield* stuck("leaks", leaks(run.worlds).map(asUnsettled)))
     ]
     const { done, world, worlds } = run
     const report: SeedReport = {

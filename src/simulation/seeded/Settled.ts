@@ -17,6 +17,8 @@ export interface Unsettled {
   readonly what: string
   /** Whom a person's retry may help. */
   readonly machine?: string
+  /** A host object that is held by a claim which no machine has. */
+  readonly orphan?: string
 }
 
 const claimOf = (object: RemoteMachine | PooledRemoteMachine): Claim | undefined => {
@@ -92,7 +94,10 @@ const ofHost = (
     const givenUp = isForgotten(host, undefined, lost)
     const wrong = [
       ...(status?.reserved === true || status?.machineRef !== undefined ? [`its status says reserved`] : []),
-      ...(status?.phase === "Free" || status?.phase === "Suspect" ? [] : [`its phase is ${status?.phase}`]),
+      // Of a tenant that it knows nothing of it hears from a probe.
+      ...(status?.phase === "Free" || status?.phase === "Suspect" || (givenUp && status?.phase === "Unclean")
+        ? []
+        : [`its phase is ${status?.phase}`]),
       ...((object.metadata.finalizers ?? []).length > 0 ? ["it has finalizers"] : []),
       ...(tenant === undefined || givenUp ? [] : [`claim ${tenant} is on it`]),
       ...(givenUp ? [] : (host?.residue() ?? []))
@@ -102,7 +107,8 @@ const ofHost = (
   if (claim.quarantined !== undefined)
     return status?.phase === "Quarantined" ? [] : [{ what: `${name} is quarantined, and shows ${status?.phase}` }]
   const machine = machines.find((one) => claimOf(one)?.id === claim.id)
-  if (machine === undefined) return [{ what: `${name} is held by claim ${claim.id}, which no machine has` }]
+  if (machine === undefined)
+    return [{ what: `${name} is held by claim ${claim.id}, which no machine has`, orphan: name }]
   return status?.reserved === true && status.phase === "Reserved" && status.machineRef?.name === machine.metadata.name
     ? []
     : [{ what: `${name} is claimed by ${machine.metadata.name}, and shows ${status?.phase}` }]

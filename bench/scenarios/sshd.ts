@@ -7,7 +7,7 @@ import * as Effect from "effect/Effect"
 import * as LiveSshClient from "../../src/ssh/LiveSshClient.ts"
 import * as TestHosts from "../../test/live/hosts/TestHosts.ts"
 import { bareRun } from "../BareSsh.ts"
-import { bootstrapCommands, cloudConfig } from "../Bootstrap.ts"
+import { bareScript, bootstrapCommands, cloudConfig } from "../Bootstrap.ts"
 import { metered } from "../HostMeter.ts"
 import { BenchError, type Scenario, timed } from "../Scenario.ts"
 import { makeWorld } from "../World.ts"
@@ -17,7 +17,7 @@ const onSshd = (name: string, parameters: Scenario["parameters"]): Scenario => (
   description: `The real provider brings N RemoteMachines from creation to Ready on N real sshd hosts, all at once, with a bootstrap of ${parameters["bootstrapSeconds"]} s.`,
   unit: "ms",
   better: "less",
-  limit: "one bare ssh2 connection and exec a host, all at once, of the same commands.",
+  limit: "one bare ssh2 connection and exec a host, all at once, of the same commands, a shell each.",
   parameters,
   unavailable: Effect.succeed(TestHosts.unavailable),
   setup: Effect.fnUntraced(function* (parameters) {
@@ -26,7 +26,7 @@ const onSshd = (name: string, parameters: Scenario["parameters"]): Scenario => (
       ({ message }) => new BenchError({ scenario: name, message })
     )
     const commands = bootstrapCommands(parameters["steps"] ?? 1, parameters["bootstrapSeconds"] ?? 0)
-    const script = ["set -e", ...commands, ""].join("\n")
+    const script = bareScript(commands)
     const world = yield* makeWorld({
       scenario: name,
       hosts: hosts.map(({ address, port }) => ({ address, port })),

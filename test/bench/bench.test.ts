@@ -1,9 +1,11 @@
 /** Holds what a benchmark result promises: how it was repeated, what its numbers mean, and that every scenario is well formed. */
+import { spawnSync } from "node:child_process"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Ref from "effect/Ref"
 import * as TestClock from "effect/testing/TestClock"
+import { bareScript } from "../../bench/Bootstrap.ts"
 import { toJsonLine, toTable } from "../../bench/Report.ts"
 import { runScenario } from "../../bench/Runner.ts"
 import { BenchError, type Scenario, timed } from "../../bench/Scenario.ts"
@@ -197,4 +199,12 @@ describe("the scenarios", () => {
       assert.isNotNull(result.limit)
     })
   )
+})
+
+describe("the bare run of commands", () => {
+  it("runs each in a shell of its own, until one fails", () => {
+    const commands = ["cd /; x=1", "echo \"$x'$(pwd)'\"", "exit 3", "echo never"]
+    const { status, stdout } = spawnSync("sh", ["-s"], { input: bareScript(commands), cwd: "/tmp" })
+    assert.deepStrictEqual([status, stdout.toString()], [3, "'/tmp'\n"])
+  })
 })

@@ -26,6 +26,12 @@ const machinist = Command.make("machinist").pipe(
 const teardown: Runtime.Teardown = (exit, onExit) =>
   Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause) ? onExit(0) : Runtime.defaultTeardown(exit, onExit)
 
+/** Whoever closes the terminal, or loses the connection to it, stops what runs there; nobody reads what is said then. */
+process.once("SIGHUP", () => {
+  for (const stream of [process.stdout, process.stderr]) stream.on("error", () => undefined)
+  process.kill(process.pid, "SIGTERM")
+})
+
 Command.run(machinist, { version: manifest.version }).pipe(
   Effect.provide(NodeServices.layer),
   NodeRuntime.runMain({ teardown })

@@ -13,6 +13,7 @@ import { keepInDirectory } from "./demo/Kept.ts"
 import { failed, readFiles, runSession } from "./demo/Session.ts"
 
 const MAX_MACHINES = 10_000
+const MACHINES = 6
 
 export const once = Flag.Boolean("once").pipe(
   Flag.withDescription("End when every machine runs, instead of serving until Ctrl-C"),
@@ -28,7 +29,7 @@ export const verbose = Flag.Boolean("verbose").pipe(
 )
 export const timeout = Flag.String("timeout").pipe(
   Flag.withDescription(
-    "With --once or --delete: give up when nothing has changed for so long, and say what was waited for"
+    `With --once or --delete: give up when nothing has changed for so long, and say what was waited for (default ${STALLED_SECONDS}s)`
   ),
   Flag.withDefault(`${STALLED_SECONDS}s`)
 )
@@ -41,8 +42,8 @@ export const advertiseAddress = Flag.String("advertise-address").pipe(
 
 const flags = {
   machines: Flag.Int("machines").pipe(
-    Flag.withDescription("Hosts of the pool, and replicas of the MachineDeployment on it"),
-    Flag.withDefault(6)
+    Flag.withDescription(`Hosts of the pool, and replicas of the MachineDeployment on it (default ${MACHINES})`),
+    Flag.withDefault(MACHINES)
   ),
   once,
   timeout,
@@ -51,8 +52,10 @@ const flags = {
     Flag.withDescription("With --once: delete everything again, and verify that every host is clean"),
     Flag.withDefault(false)
   ),
-  files: Flag.File("f", { mustExist: true }).pipe(
-    Flag.withDescription("Your YAML instead of the examples; may be given several times"),
+  files: Flag.String("f").pipe(
+    Flag.withDescription(
+      "Your YAML instead of the examples (FILE, or - for standard input); may be given several times"
+    ),
     Flag.atLeast(0)
   ),
   hosts: Flag.String("hosts").pipe(

@@ -8,7 +8,6 @@ import * as CliError from "effect/cli/CliError"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
-import * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
 import * as Path from "effect/Path"
 import * as Result from "effect/Result"
@@ -23,14 +22,18 @@ import {
 import { gather } from "../actors/BootstrapSources.ts"
 import type { Payload } from "../domain/CloudConfig.ts"
 import { type BootstrapToken, decodeJoinToken } from "../domain/JoinToken.ts"
+import { readText } from "./Files.ts"
 import { annotate, listed, originsOf } from "./render/Explain.ts"
 import { describeObject, type FileObject, parseObjects } from "./render/Objects.ts"
 import { type Choices, configsOf, type OfflineConfig, readerOf, surround } from "./render/Offline.ts"
 
+/** Ignition 3.3: every Ignition in use reads it. */
+const DEFAULT_IGNITION = { variant: "fcos", version: "1.4.0" } as const
+
 const flags = {
-  files: Flag.File("f", { mustExist: true }).pipe(
+  files: Flag.String("f").pipe(
     Flag.withDescription(
-      "YAML or JSON with the configs, and what they refer to: Machines, Clusters, Secrets, ConfigMaps; may be given several times"
+      "YAML or JSON (FILE, or - for standard input) with the configs, and what they refer to: Machines, Clusters, Secrets, ConfigMaps; may be given several times"
     ),
     Flag.atLeast(1)
   ),
@@ -53,7 +56,9 @@ const flags = {
     Flag.optional
   ),
   format: Flag.Literals("format", ["cloud-config", "ignition"]).pipe(
-    Flag.withDescription("Instead of what the config says (ignition: fcos 1.5.0, where it says nothing)"),
+    Flag.withDescription(
+      `Instead of what the config says (ignition: ${DEFAULT_IGNITION.variant} ${DEFAULT_IGNITION.version}, where it says nothing)`
+    ),
     Flag.optional
   ),
   explain: Flag.Boolean("explain").pipe(
@@ -77,12 +82,11 @@ const shown = (path: Path.Path, file: string): string => {
 }
 
 const readObjects = Effect.fnUntraced(function* (files: ReadonlyArray<string>) {
-  const fs = yield* FileSystem.FileSystem
   const pathService = yield* Path.Path
   const found: Array<FileObject> = []
   for (const file of files) {
-    const path = shown(pathService, file)
-    const text = yield* fs.readFileString(file).pipe(Effect.mapError((error) => failed(`${path}: ${error.message}`)))
+    const path = file === "-" ? "standard input" : shown(pathService, file)
+    const text = yield* readText(file, path)
     found.push(
       ...(yield* Effect.mapError(Effect.fromResult(parseObjects(text, path)), ({ message }) => failed(message)))
     )
@@ -116,8 +120,6 @@ const joiningAt = (inputs: Inputs, where: Given["where"]): Inputs => {
   if (inputs.role === "worker") return { ...inputs, ca, server }
   return inputs.join.as === "first" ? inputs : { ...inputs, ca, join: { as: "joining", server } }
 }
-
-const DEFAULT_IGNITION = { variant: "fcos", version: "1.5.0" } as const
 
 const inFormat = (config: BootstrapConfig, format: Option.Option<"cloud-config" | "ignition">): BootstrapConfig => {
   if (Option.isNone(format) || config.spec === undefined) return config

@@ -10,7 +10,6 @@ import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as SecureRandom from "effect/crypto/SecureRandom"
 import * as Effect from "effect/Effect"
-import * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
 import * as Path from "effect/Path"
 import { ourCrds } from "../api/crd/Render.ts"
@@ -25,6 +24,7 @@ import { keptIdentity, makeIdentity, writeSecretFile } from "../simulation/http/
 import * as SimulatedApiServer from "../simulation/SimulatedApiServer.ts"
 import { keepIn } from "../simulation/StateDirectory.ts"
 import { keptWorkloads } from "./demo/KeptWorkloads.ts"
+import { ensureDirectory } from "./Files.ts"
 
 const MAX_PORT = 65_535
 /** Where the management cluster listens, stand-in control planes do, too. */
@@ -35,7 +35,7 @@ const flags = {
     Flag.withDescription("Write the kubeconfig to this file (mode 0600; a file that is there is replaced)")
   ),
   port: Flag.Int("port").pipe(
-    Flag.withDescription("Listen on this port of 127.0.0.1; 0: one that is free"),
+    Flag.withDescription("Listen on this port of 127.0.0.1; 0, the default: one that is free"),
     Flag.withDefault(0)
   ),
   state: Flag.String("state").pipe(
@@ -86,21 +86,21 @@ const startCoreIn = Effect.fnUntraced(function* (
 })
 
 const serve = Effect.fnUntraced(function* (input: Input) {
-  const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
   if (input.port < 0 || input.port > MAX_PORT) {
     return yield* failed(input.port, `--port takes a number from 0 to ${MAX_PORT}, not ${input.port}`)
   }
   const file = path.resolve(input.kubeconfig)
   const state = Option.map(input.state, (directory) => path.resolve(directory))
+  yield* ensureDirectory("kubeconfig", path.dirname(file))
+  if (Option.isSome(state)) yield* ensureDirectory("state", state.value, 0o700)
   const server = yield* SimulatedApiServer.make()
   const continued = Option.isSome(state) ? yield* keepIn(server, state.value) : false
   yield* Effect.forEach(crds, server.apply, { discard: true }).pipe(Effect.orDie)
   const identity = yield* Option.isSome(state) ? keptIdentity(state.value) : makeIdentity
   const front = yield* HttpsFront.make({ server, identity, port: input.port })
   if (input.core) yield* startCoreIn(server, Option.getOrUndefined(state))
-  yield* fs.makeDirectory(path.dirname(file), { recursive: true }).pipe(
-    Effect.andThen(writeSecretFile(file, front.kubeconfig)),
+  yield* writeSecretFile(file, front.kubeconfig).pipe(
     Effect.mapError((error) => failed(error, `cannot write ${file}: ${error.message}; give another --kubeconfig`))
   )
   yield* input.json

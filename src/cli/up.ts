@@ -14,7 +14,7 @@ import { readFiles, runSession } from "./demo/Session.ts"
 import { advertiseAddress, json, once, timeout, tryWithFiles, verbose } from "./demo.ts"
 
 const flags = {
-  files: Flag.File("f", { mustExist: true }).pipe(
+  files: Flag.String("f").pipe(
     Flag.withDescription("What there shall be: Clusters, machines, pools, as YAML; may be given several times"),
     Flag.atLeast(1)
   ),

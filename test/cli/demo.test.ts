@@ -134,22 +134,26 @@ spec:
     assert.deepStrictEqual({ machines, ready, running }, { machines: 1, ready: 0, running: 0 })
   })
 
-  it("serves kubectl until Ctrl-C, says what to try, and leaves nothing behind", async () => {
-    let kubeconfig = ""
-    let mode = 0
-    const ended = await machinist(["demo", "--hosts", "memory", "--machines", "1"], (line, signal) => {
-      const [, path] = /export KUBECONFIG=(\S+)/.exec(line) ?? []
-      if (path !== undefined) {
-        kubeconfig = path
-        mode = statSync(path).mode & 0o777
-      }
-      if (line.startsWith("Ctrl-C")) signal("SIGINT")
+  for (const [how, name] of [
+    ["Ctrl-C", "SIGINT"],
+    ["its terminal is closed", "SIGHUP"]
+  ] as const)
+    it(`serves kubectl until ${how}, says what to try, and leaves nothing behind`, async () => {
+      let kubeconfig = ""
+      let mode = 0
+      const ended = await machinist(["demo", "--hosts", "memory", "--machines", "1"], (line, signal) => {
+        const [, path] = /export KUBECONFIG=(\S+)/.exec(line) ?? []
+        if (path !== undefined) {
+          kubeconfig = path
+          mode = statSync(path).mode & 0o777
+        }
+        if (line.startsWith("Ctrl-C")) signal(name)
+      })
+      assert.strictEqual(ended.code, 0, ended.errors)
+      assert.strictEqual(mode, 0o600)
+      assert.isAtLeast(ended.lines.filter((line) => line.startsWith("  kubectl ")).length, 3)
+      assert.isFalse(existsSync(kubeconfig))
     })
-    assert.strictEqual(ended.code, 0, ended.errors)
-    assert.strictEqual(mode, 0o600)
-    assert.isAtLeast(ended.lines.filter((line) => line.startsWith("  kubectl ")).length, 3)
-    assert.isFalse(existsSync(kubeconfig))
-  })
 
   it("refuses what can't be, and says what to do", async () => {
     const refusals: ReadonlyArray<readonly [args: ReadonlyArray<string>, says: RegExp]> = [
@@ -158,7 +162,9 @@ spec:
       [["--once", "--timeout", "soon"], /--timeout takes a duration/],
       [["--once", "--hosts", "moon"], /sh, memory or a file/],
       [["--once", "--hosts", "memory", "--state", join(directory, "none")], /--state needs --hosts sh/],
-      [["--once", "-f", join(directory, "missing.yaml")], /missing\.yaml/]
+      [["--once", "-f", join(directory, "missing.yaml")], /missing\.yaml: there is no such file/],
+      [["--once", "--state", "/dev/null"], /--state \/dev\/null: it is a file, not a directory; give another --state/],
+      [["--once", "--state", "/proc/none/of/it"], /--state \/proc\/none.*give another --state/]
     ]
     for (const [args, says] of refusals) {
       const ended = await machinist(["demo", ...args])

@@ -5,6 +5,8 @@ import { assert, describe } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Result from "effect/Result"
+import * as Stdio from "effect/Stdio"
+import * as Stream from "effect/Stream"
 import { parseAllDocuments } from "yaml"
 import { ignitionContents } from "../../src/domain/bootstrap/Ignition.ts"
 import { parseCloudConfig } from "../../src/domain/CloudConfig.ts"
@@ -150,7 +152,7 @@ data: {k: "größe", user: "runcmd: [echo mine]"}
     "--format: Ignition instead of cloud-config, and back",
     Effect.gen(function* () {
       const { out } = yield* rendered(config("{preStartCommands: [pre]}"), "--format", "ignition")
-      assert.strictEqual(JSON.parse(out).ignition.version, "3.4.0")
+      assert.strictEqual(JSON.parse(out).ignition.version, "3.3.0")
       assert.include(
         Buffer.from(ignitionContents(Buffer.from(out)).get("/etc/machinist/bootstrap/step-1") ?? []).toString(),
         "pre\n"
@@ -162,6 +164,15 @@ data: {k: "größe", user: "runcmd: [echo mine]"}
         (yield* rendered(flatcar, "--explain")).out,
         "step 1 download k0s <- the Machine's version, else the latest"
       )
+    })
+  )
+  test(
+    "-f -: standard input",
+    Effect.gen(function* () {
+      const stdin = Stream.make(new TextEncoder().encode(config("{preStartCommands: [pre]}")))
+      const { error, out } = yield* ran("-f", "-").pipe(Effect.provide(Stdio.layerTest({ stdin })))
+      assert.isUndefined(error)
+      assert.include(out, "# step: pre-start 1")
     })
   )
   test(
@@ -203,6 +214,11 @@ describe("errors name file, object and field", () => {
       "no such Secret",
       config("{files: [{path: /a, contentFrom: {secretRef: {name: s, key: k}}}]}"),
       "default/w: spec.files[0].contentFrom: Secret default/s is not there"
+    ],
+    [
+      "a number where YAML has quotes",
+      config("{files: [{path: /a, content: x, permissions: 0644}]}"),
+      "spec.files[0].permissions: Expected string | null; this is a number, so put it in quotes"
     ],
     ["a bad URL", config("{downloadURL: 'ftp://hush-hush'}"), "default/w: spec.downloadURL has a scheme (ftp)"],
     [

@@ -117,6 +117,19 @@ describe("the screen of a demo", () => {
   )
 
   for (const [columns, rows] of [
+    [60, 20],
+    [40, 12],
+    [30, 6]
+  ] as const)
+    it(`shows in ${columns} × ${rows} how far it is, whatever else there is no room for`, () => {
+      const lines = stripVTControlCharacters(frame(machines, columns, rows)).split("\n")
+      const height = lines.reduce((sum, line) => sum + Math.max(1, Math.ceil(line.length / columns)), 0)
+      assert.isBelow(height, rows)
+      assert.match(lines.slice(0, 3).join("\n"), /10\/19 machines running/)
+      assert.isAtLeast(lines.filter((line) => /^. pooled-w/.test(line)).length, 1)
+    })
+
+  for (const [columns, rows] of [
     [80, 24],
     [100, 30],
     [120, 45],
@@ -126,7 +139,8 @@ describe("the screen of a demo", () => {
       const lines = stripVTControlCharacters(frame(machines, columns, rows)).split("\n")
       const height = lines.reduce((sum, line) => sum + Math.max(1, Math.ceil(line.length / columns)), 0)
       assert.isBelow(height, rows)
-      for (const line of FOOTER) assert.include(lines, line)
+      // Comments behind commands go first.
+      for (const line of FOOTER) assert.include(lines, line.length <= columns ? line : line.replace(/\s+# .*$/, ""))
       assert.isAtLeast(lines.filter((line) => line.includes("workers-9p5ts-")).length, 3)
     })
 

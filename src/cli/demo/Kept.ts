@@ -9,6 +9,7 @@ import * as FileSystem from "effect/FileSystem"
 import * as Path from "effect/Path"
 import type { Keep } from "../../simulation/demo/Engine.ts"
 import { keepIn } from "../../simulation/StateDirectory.ts"
+import { ensureDirectory } from "../Files.ts"
 import { keptWorkloads } from "./KeptWorkloads.ts"
 
 const MANAGEMENT = "management"
@@ -31,7 +32,7 @@ export const keepInDirectory = Effect.fnUntraced(function* (given: string) {
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
   const directory = path.resolve(given)
-  yield* fs.makeDirectory(directory, { recursive: true, mode: 0o700 }).pipe(Effect.mapError(failed))
+  yield* ensureDirectory("state", directory, 0o700)
   const marker = path.join(directory, APPLIED)
   const workloads = yield* keptWorkloads(directory)
   const kept: Kept = {

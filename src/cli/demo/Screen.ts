@@ -48,6 +48,14 @@ const sized = (text: string, width: number): string =>
 const rowsOf = (lines: ReadonlyArray<string>, columns: number): number =>
   lines.reduce((sum, line) => sum + Math.max(1, Math.ceil(stripVTControlCharacters(line).length / columns)), 0)
 
+/** A line that would be broken loses the comment at its end. */
+const fitted = (line: string, columns: number): string => (line.length <= columns ? line : line.replace(/\s+# .*$/, ""))
+
+interface Around {
+  readonly above: ReadonlyArray<string>
+  readonly below: ReadonlyArray<string>
+}
+
 export const bar = (share: number, width: number): readonly [string, string] => {
   const full = Math.round(Math.min(1, Math.max(0, share)) * width)
   return ["━".repeat(full), "─".repeat(width - full)]
@@ -100,7 +108,10 @@ const machineLine = (paint: Paint, machine: MachinePicture, frame: Frame): strin
   const state = stateOf(machine)
   const style = STYLES[state] ?? "gray"
   const mark = state === "Running" ? "✔" : (SPINNER[frame.tick % SPINNER.length] ?? "")
-  const name = sized(`${machine.namespace}/${machine.name}`, NAME_COLUMNS)
+  const whose = `${machine.namespace}/${machine.name}`
+  if (frame.columns < BEFORE_DOING)
+    return `${paint(style, mark)} ${sized(whose, frame.columns - 3 - STATE_COLUMNS)} ${paint(style, state.slice(0, STATE_COLUMNS))}`
+  const name = sized(whose, NAME_COLUMNS)
   const host = sized(machine.host, HOST_COLUMNS)
   const room = Math.max(0, frame.columns - BEFORE_DOING)
   const short = (text: string) => sized(text, room).trimEnd()
@@ -136,28 +147,34 @@ export const frameText = (frame: Frame): string => {
   const paint = painter(frame.colours)
   const { columns, picture, seconds } = frame
   const { machines, running } = totals(picture)
-  const width = Math.min(60, Math.max(20, columns - 40))
+  const width = Math.min(60, Math.max(5, columns - 40))
   const share = machines === 0 ? 0 : picture.machines.reduce((sum, one) => sum + one.progress, 0) / machines
   const time = `${seconds.toFixed(1)} s`
-  const above = [
-    `${paint("bold", frame.title)}${paint("gray", `  on ${frame.hosts}`)}`,
-    "",
-    `  ${paintedBar(paint, share, width, "green")}  ${paint("bold", `${running}/${machines}`)} machines running  ${paint("gray", time)}`,
-    "",
-    ...(picture.pools.length === 0
-      ? []
-      : [paint("bold", "Pools"), ...picture.pools.map((pool) => poolLine(paint, pool)), ""]),
-    paint("bold", "Machines")
-  ]
-  const below = frame.footer.length === 0 ? [] : ["", ...frame.footer]
+  const title = `${paint("bold", frame.title)}${paint("gray", `  on ${frame.hosts}`)}`
+  const progress = `  ${paintedBar(paint, share, width, "green")}  ${paint("bold", `${running}/${machines}`)} machines running  ${paint("gray", time)}`
+  const pools = picture.pools.map((pool) => poolLine(paint, pool))
+  const footer = frame.footer.map((line) => fitted(line, columns))
+  const wide = {
+    above: [title, "", progress, "", ...(pools.length === 0 ? [] : [paint("bold", "Pools"), ...pools, ""])],
+    below: footer.length === 0 ? [] : ["", ...footer]
+  }
+  const heading = paint("bold", "Machines")
   // The cursor stands in a row of its own below; what is higher than the terminal loses its upper end.
-  const room = Math.max(MIN_MACHINES, frame.rows - 1 - rowsOf([...above, ...below], columns))
+  const roomIn = ({ above, below }: Around) => frame.rows - 1 - rowsOf([...above, heading, ...below], columns)
+  const fits = [wide, { above: [title, progress], below: footer }].find((one) => roomIn(one) >= MIN_MACHINES)
+  // Where nothing fits, how far it is matters most; what can be done is still said once it is printed.
+  const around = fits ?? { above: [progress], below: [] }
+  const above = [...around.above, heading]
+  const { below } = around
+  const room = Math.max(1, roomIn(around))
   const visible = shown(picture.machines, room)
   const hidden = picture.machines.filter((machine) => !visible.includes(machine))
   return [
     ...above,
     ...visible.map((machine) => machineLine(paint, machine, frame)),
-    ...(hidden.length === 0 ? [] : [paint("gray", `  and ${hidden.length} more: ${summary(hidden)}`)]),
+    ...(hidden.length === 0
+      ? []
+      : [paint("gray", sized(`  and ${hidden.length} more: ${summary(hidden)}`, columns).trimEnd())]),
     ...below
   ].join("\n")
 }

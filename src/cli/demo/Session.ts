@@ -17,6 +17,7 @@ import * as Engine from "../../simulation/demo/Engine.ts"
 import { type Manifest, parseManifests } from "../../simulation/demo/Manifests.ts"
 import * as HttpsFront from "../../simulation/http/HttpsFront.ts"
 import { keptIdentity, writeSecretFile } from "../../simulation/http/ServerIdentity.ts"
+import { readText } from "../Files.ts"
 import { addressTowards, type Hosts } from "./Hosts.ts"
 import type { Kept } from "./Kept.ts"
 import { type Manner, show } from "./Show.ts"
@@ -46,11 +47,9 @@ export interface Session {
 export const failed = (userMessage: string) => new CliError.UserError({ cause: userMessage, userMessage })
 
 export const readFiles = Effect.fnUntraced(function* (paths: ReadonlyArray<string>) {
-  const fs = yield* FileSystem.FileSystem
   const found: Array<Manifest> = []
   for (const path of paths) {
-    const text = yield* fs.readFileString(path).pipe(Effect.mapError((error) => failed(`${path}: ${error.message}`)))
-    const manifests = yield* Effect.fromResult(parseManifests(text, path)).pipe(
+    const manifests = yield* Effect.fromResult(parseManifests(yield* readText(path), path)).pipe(
       Effect.mapError((error) => failed(error.message))
     )
     found.push(...manifests)

@@ -101,11 +101,23 @@ const pathOf = (path: ReadonlyArray<unknown>): string =>
 
 const formatted = SchemaIssue.makeFormatterStandardSchemaV1()
 
+/** YAML takes 0644 for a number and yes for true where a text was meant. */
+const slip = (value: unknown, keys: ReadonlyArray<PropertyKey>, message: string): string => {
+  const found = keys.reduce<unknown>(
+    (inner, key) => (typeof inner === "object" && inner !== null ? Reflect.get(inner, key) : undefined),
+    value
+  )
+  const isBare = typeof found === "number" || typeof found === "boolean"
+  return isBare && /^Expected string/.test(message)
+    ? `${message}; this is a ${typeof found}, so put it in quotes`
+    : message
+}
+
 /** Where it does not fit, and how; never the value. */
-const complaints = (error: Schema.SchemaError): ReadonlyArray<string> =>
+const complaints = (error: Schema.SchemaError, value: unknown): ReadonlyArray<string> =>
   formatted(error.issue).issues.map(({ message, path = [] }) => {
     const keys = path.map((segment) => (typeof segment === "object" ? segment.key : segment))
-    return `${pathOf(keys)}: ${message}`
+    return `${pathOf(keys)}: ${slip(value, keys, message)}`
   })
 
 /** Misspelled fields are lost in silence otherwise; what is in metadata and status is the API server's. */
@@ -120,11 +132,11 @@ export const decodeAs = <A extends KubeObject>(
   const bad = (first: string) => fail(`${describeObject(object)}: ${first}`)
   const decode = Schema.decodeUnknownResult(kind.schema, { errors: "all" })
   const decoded = decode(object.value)
-  if (Result.isFailure(decoded)) return bad(complaints(decoded.failure)[0] ?? "does not fit its kind")
+  if (Result.isFailure(decoded)) return bad(complaints(decoded.failure, object.value)[0] ?? "does not fit its kind")
   if (!strict) return Result.succeed(decoded.success)
   const closed = Schema.decodeUnknownResult(kind.schema, { errors: "all", onExcessProperty: "error" })(object.value)
   const unknown = Result.isFailure(closed)
-    ? complaints(closed.failure).find((one) => UNKNOWN_IN_SPEC.test(one))
+    ? complaints(closed.failure, object.value).find((one) => UNKNOWN_IN_SPEC.test(one))
     : undefined
   return unknown === undefined
     ? Result.succeed(decoded.success)

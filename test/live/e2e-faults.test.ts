@@ -116,6 +116,34 @@ describe.skipIf(!available || TestHosts.unavailable !== undefined)("machinist co
       }).pipe(Effect.scoped)
     )
 
+    it.effect(
+      "two controllers at once, neither of which knows of the other: each step once, each host one tenant",
+      () =>
+        Effect.gen(function* () {
+          const { kube } = yield* Live
+          const hosts = yield* TestHosts.light(4)
+          const disks = hosts.map(pristine)
+          const view = yield* makeNamespace(hosts[0]?.privateKey ?? "")
+          yield* Effect.forEach(hosts, (host, index) => addHost(view, `h${index}`, host))
+          const names = ["a", "b", "c"]
+          yield* Effect.forEach(names, (name) => create(view, name, bootstrapData(name)))
+          const both = yield* Effect.all([startController(view), startController(view)], { concurrency: 2 })
+          yield* untilReady(view, names)
+          const sum = (what: string) => hosts.reduce((count, host) => count + told(host, what), 0)
+          for (const what of ["pre", "get-k0s", "k0s-install-worker", "k0s-worker", "post"])
+            assert.strictEqual(sum(what), names.length, what)
+          for (const host of hosts) assert.isAtMost(told(host, "pre"), 1, host.name)
+          assert.strictEqual(new Set(names.map((name) => view.machines.get(name)?.spec.address)).size, names.length)
+          yield* Effect.forEach(names, (name) => deleteMachine(kube, view.namespace, name), {
+            concurrency: "unbounded"
+          })
+          yield* until("all hosts are free", () => hosts.every((_, index) => isFree(view, `h${index}`)))
+          for (const [index, host] of hosts.entries())
+            assert.deepStrictEqual(yield* residue(host, disks[index] ?? new Set()), [])
+          assert.isTrue(both.every(({ isRunning }) => isRunning()))
+        }).pipe(Effect.scoped)
+    )
+
     it.effect("a quiet run of five machines costs what DESIGN says", () =>
       Effect.gen(function* () {
         const hosts = yield* TestHosts.light(5)

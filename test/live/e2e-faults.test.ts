@@ -1,11 +1,14 @@
 /**
  * Holds, with the real command line, a real API server and real sshd hosts: a machine whose step hangs can be deleted
  * and holds nobody up; a host that is rebooted in the middle of a step, under a real systemd, is provisioned all the
- * same; and what a quiet run costs in writes, connections and execs is DESIGN's budget.
+ * same; and what a quiet run costs in writes, connections and execs is DESIGN's budget;
+ * and two controllers at once, or two management clusters, on one host, do each step once and wait for each other.
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { claimOf } from "../../src/actors/Objects.ts"
+import { RETRY_ANNOTATION } from "../../src/api/Names.ts"
+import { RemoteMachines } from "../../src/api/RemoteMachine.ts"
 import { available } from "./apiserver/ApiServer.ts"
 import { createMachine, deleteMachine } from "./e2e/Capi.ts"
 import * as Controller from "./e2e/Controller.ts"
@@ -17,7 +20,9 @@ import {
   Live,
   makeNamespace,
   pristine,
+  readyCondition,
   residue,
+  summary,
   until,
   untilReady,
   type View
@@ -141,6 +146,47 @@ describe.skipIf(!available || TestHosts.unavailable !== undefined)("machinist co
           for (const [index, host] of hosts.entries())
             assert.deepStrictEqual(yield* residue(host, disks[index] ?? new Set()), [])
           assert.isTrue(both.every(({ isRunning }) => isRunning()))
+        }).pipe(Effect.scoped)
+    )
+
+    it.effect(
+      "two management clusters on one host: the second is told whose it is, and has it once that one has left",
+      () =>
+        Effect.gen(function* () {
+          const { kube } = yield* Live
+          const [host] = yield* TestHosts.light(1)
+          if (host === undefined) return yield* Effect.die("no host")
+          // Each controller sees its own namespace only, and knows of the other as little as of another API server.
+          const theirs = yield* makeNamespace(host.privateKey)
+          const ours = yield* makeNamespace(host.privateKey)
+          for (const [view, name] of [
+            [theirs, "first"],
+            [ours, "second"]
+          ] as const) {
+            yield* addHost(view, "h", host)
+            yield* startController(view)
+            yield* create(view, name, bootstrapData(name))
+            if (view === theirs) yield* untilReady(view, [name])
+          }
+          const ready = () => readyCondition(ours, "second")
+          yield* until(
+            "the second is told",
+            () => ready()?.reason === "ForeignTenant",
+            () => summary(ours)
+          )
+          assert.include(ready()?.message ?? "", `${theirs.namespace}/first`)
+          assert.strictEqual(told(host, "pre"), 1)
+          assert.isTrue(isReady(theirs.machines.get("first")))
+          yield* deleteMachine(kube, theirs.namespace, "first")
+          // A host is looked at again every minute; a person need not wait for that.
+          const retry = { metadata: { annotations: { [RETRY_ANNOTATION]: "1" } } }
+          yield* kube.patch(RemoteMachines, { namespace: ours.namespace, name: "second" }, retry)
+          yield* untilReady(ours, ["second"])
+          const machines = Effect.runSync(TestHosts.witness(host)).filter(({ what }) => what === "pre")
+          assert.deepStrictEqual(
+            machines.map(({ args }) => args),
+            ["first", "second"]
+          )
         }).pipe(Effect.scoped)
     )
 

@@ -417,6 +417,19 @@ printf 'LAST=no newline' >>/etc/environment`)
       })
     )
 
+    it.live("a run of more steps than a journal has room for at first makes room in time", () =>
+      Effect.gen(function* () {
+        const { out, run } = yield* setUp()
+        const count = 90
+        const steps = Array.from({ length: count }, (_, index) => ({ name: `${index}`, script: "echo x >>/tmp/begun" }))
+        const { error, told } = yield* run(runOf("", { steps }))
+        assert.isUndefined(error, error?.message)
+        assert.strictEqual(told.at(-1), `StepEnded ${count - 1} 0`)
+        assert.strictEqual(yield* out("grep -c x /tmp/begun"), `${count}`)
+        assert.strictEqual(yield* out(`wc -c <${STATE}/runs/c1/journal`), `${(2 + 128 + 128) * 128}`)
+      })
+    )
+
     it.live("a step that was killed has failed, and is not taken for interrupted", () =>
       Effect.gen(function* () {
         const { run } = yield* setUp()

@@ -286,5 +286,37 @@ export const guards: ReadonlyArray<Guard> = [
     guard: "Effect.onError((cause) => (slot.replaced ? Effect.void : Deferred.failCause(broken, cause))),",
     instead: "",
     tests: ["test/runtime", "test/actors"]
+  },
+  {
+    name: "promise-before-asking",
+    file: "src/actors/PoolAllocator.ts",
+    promise: "when a process starts, a host is promised to the oldest machine and claimed only when its actor asks",
+    guard: "if (early.has(grant.request.uid)) return",
+    instead: "",
+    tests: ["test/actors/allocator.test.ts", "test/provider.test.ts"]
+  },
+  {
+    name: "oldest-at-start",
+    file: "src/actors/PoolAllocator.ts",
+    promise: "a host that is free when a process starts goes to the oldest waiting machine, whoever asks first",
+    guard: 'yield* dispatch({ _tag: "Opened", requests })',
+    instead: "",
+    tests: ["test/claims.test.ts"]
+  },
+  {
+    name: "refused-no-longer",
+    file: "src/actors/PoolAllocator.ts",
+    promise: "a host that was refused for its address is shown free once the other object is gone",
+    guard: "yield* Effect.forEach(Pool.rivals(before, state, event), status.look, { discard: true })",
+    instead: "",
+    tests: ["test/claims.test.ts"]
+  },
+  {
+    name: "shell-that-is-none",
+    file: "src/hosts/LiveHostRuns.ts",
+    promise: "an account that runs no commands is told in its own words, not as the driver's failure",
+    guard: "heard ? Effect.succeed(error) : unheard(session, host, error)",
+    instead: "heard ? Effect.succeed(error) : Effect.succeed(error)",
+    tests: ["test/hosts/LiveHostRuns.test.ts"]
   }
 ]

@@ -22,6 +22,8 @@ export const without = (text: string, { guard, instead }: Guard): string | undef
 
 const MACHINE = "src/domain/Machine.ts"
 const machineTests = ["test/domain/machine.test.ts"]
+const BOOTSTRAP = "src/domain/Bootstrap.ts"
+const bootstrapTests = ["test/domain/bootstrap-machine.test.ts"]
 const WRITES = "src/actors/ClaimWrites.ts"
 const claimTests = ["test/actors/allocator.test.ts", "test/actors/machine-crash.test.ts"]
 const ACTIVITIES = "src/actors/MachineActivities.ts"
@@ -318,5 +320,29 @@ export const guards: ReadonlyArray<Guard> = [
     guard: "heard ? Effect.succeed(error) : unheard(session, host, error)",
     instead: "heard ? Effect.succeed(error) : Effect.succeed(error)",
     tests: ["test/hosts/LiveHostRuns.test.ts"]
+  },
+  {
+    name: "other-leaders-token",
+    file: BOOTSTRAP,
+    promise: "a finalizer that another leader put there stands for a token, which is revoked first",
+    guard: "enter(state, minted || observed.finalizer ? cleaning : Phase.Deleted())",
+    instead: "enter(state, minted ? cleaning : Phase.Deleted())",
+    tests: bootstrapTests
+  },
+  {
+    name: "unseen-is-not-deleted",
+    file: BOOTSTRAP,
+    promise: "what an old list leaves out keeps its finalizer",
+    guard: 'enter({ ...before, halted: "gone" }, Phase.Deleted())',
+    instead: "enter(before, Phase.Deleted())",
+    tests: bootstrapTests
+  },
+  {
+    name: "token-taken-back",
+    file: "src/actors/BootstrapTokenSecrets.ts",
+    promise: "a token that was made for a config that is gone is taken back",
+    guard: "if (yield* Effect.orElseSucceed(patiently(use.isWanted), () => false)) return yield* made",
+    instead: "return yield* made",
+    tests: ["test/actors/bootstrapTokens.test.ts"]
   }
 ]

@@ -14,7 +14,7 @@ const numberFrom = (name: string): number | undefined => {
   return text === undefined || text === "" ? undefined : Number(text)
 }
 
-export const SEEDS = numberFrom("MACHINIST_SEEDS") ?? 200
+export const SEEDS = numberFrom("MACHINIST_SEEDS") ?? 500
 export const seedOnly = numberFrom("SEED")
 
 /** The clock waits for what it woke for so long (real time) before it goes on without: no busy machine may change a run. */

@@ -13,6 +13,8 @@ import type { World } from "../World.ts"
 export interface Forgotten {
   /** Claims on host objects that were taken away while they had them. */
   readonly withdrawn: ReadonlySet<string>
+  /** Claims that were ever on a host object; those of hosts outside pools never are. */
+  readonly held: ReadonlySet<string>
   /** Claims of machines that went with a complaint. */
   readonly lamented: ReadonlySet<string>
 }
@@ -29,24 +31,28 @@ const claimIn = (object: Version["object"]): Claim | undefined => {
 /** `worlds`: the management clusters before the last one, too. */
 export const forgotten = (worlds: ReadonlyArray<World>): Forgotten => {
   const withdrawn = new Set<string>()
+  const held = new Set<string>()
   const lamented = new Set<string>()
   for (const { history } of worlds)
     for (const { kind, object, type } of history.versions()) {
-      const isHost = kind === "PooledRemoteMachine" && object.metadata.deletionTimestamp !== undefined
+      const isHost = kind === "PooledRemoteMachine"
       const hasGone = kind === "RemoteMachine" && type === "Deleted" && complains(object)
       const claim = isHost || hasGone ? claimIn(object) : undefined
-      if (claim !== undefined) (isHost ? withdrawn : lamented).add(claim.id)
+      if (claim === undefined) continue
+      ;(isHost ? held : lamented).add(claim.id)
+      if (isHost && object.metadata.deletionTimestamp !== undefined) withdrawn.add(claim.id)
     }
-  return { withdrawn, lamented }
+  return { withdrawn, held, lamented }
 }
 
 /** Whether an object that has `claim`, or none, may rightly know nothing of the tenant that was given up on. */
 export const isForgotten = (
   host: SimulatedHost | undefined,
   claim: Claim | undefined,
-  { lamented, withdrawn }: Forgotten
+  { held, lamented, withdrawn }: Forgotten
 ): boolean => {
   const tenancy = host?.tenancy()
   if (tenancy === undefined || tenancy.state === "free" || tenancy.claim === claim?.id) return false
-  return withdrawn.has(tenancy.claim) && (tenancy.state === "quarantined" || lamented.has(tenancy.claim))
+  const isUnknown = withdrawn.has(tenancy.claim) || !held.has(tenancy.claim)
+  return isUnknown && (tenancy.state === "quarantined" || lamented.has(tenancy.claim))
 }

@@ -118,9 +118,10 @@ const ofHost = (
 const ofFixed = (
   host: SimulatedHost,
   machines: ReadonlyArray<RemoteMachine>,
+  lost: Forgotten,
   tenant: string | undefined
 ): ReadonlyArray<Unsettled> => {
-  if (host.tenancy()?.state === "quarantined") return []
+  if (host.tenancy()?.state === "quarantined" || isForgotten(host, undefined, lost)) return []
   if (machines.some((one) => one.spec.address === host.address)) return []
   const left = [...(tenant === undefined ? [] : [`claim ${tenant}`]), ...host.residue()]
   return left.length === 0 ? [] : [{ what: `${host.name} is nobody's, and has ${left.join(", ")}` }]
@@ -156,7 +157,7 @@ export const unsettled = Effect.fnUntraced(function* (world: World, worlds: Read
     const object = objects.find(({ metadata }) => metadata.name === host.name)
     const tenant = tenants.get(host.name)
     found.push(
-      ...(object === undefined ? ofFixed(host, machines, tenant) : ofHost(object, host, machines, lost, tenant))
+      ...(object === undefined ? ofFixed(host, machines, lost, tenant) : ofHost(object, host, machines, lost, tenant))
     )
   }
   return found

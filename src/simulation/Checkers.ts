@@ -92,7 +92,8 @@ const sameEndpoint = (a: Version["object"], b: Version["object"]): boolean =>
 
 /**
  * Two machines that both may have touched one address at one time. Machines with addresses of their own share no object
- * that two leaders could race on: only the host's own record keeps those apart, and the witness tells whether it did.
+ * that two leaders could race on: only the host's own record keeps those apart. So both may mean to run there; but that
+ * record lets one through, and two that stay and both say they were provisioned there are one too many, whoever wrote it.
  */
 const oneMachineAnAddress: Checker = ({ versions, writes, isProvider }) => {
   const fixed = (object: Version["object"]): boolean => stringAt(object, "spec", "pool") === undefined
@@ -103,6 +104,11 @@ const oneMachineAnAddress: Checker = ({ versions, writes, isProvider }) => {
         .filter((one) => keys.includes(`${one.namespace}/${one.name}`))
         .map((one) => one.client)
     ).size
+  // One that leaves may still say so when its host is clean, and another's.
+  const isProvisioned = (object: Version["object"]): boolean =>
+    stringAt(object, "spec", "providerID") !== undefined && object.metadata.deletionTimestamp === undefined
+  const onlyMeanTo = (one: Version["object"], two: Version["object"]): boolean =>
+    fixed(one) && fixed(two) && !(isProvisioned(one) && isProvisioned(two))
   const live = new Map<string, Version["object"]>()
   return versions.flatMap(({ kind, key, type, object, at }) => {
     if (kind !== "RemoteMachine") return []
@@ -116,7 +122,7 @@ const oneMachineAnAddress: Checker = ({ versions, writes, isProvider }) => {
       other !== key &&
       runIn(its)?.touched === true &&
       sameEndpoint(object, its) &&
-      !(fixed(object) && fixed(its) && writers([key, other]) > 1)
+      !(onlyMeanTo(object, its) && writers([key, other]) > 1)
         ? [{ at, what: `${key} and ${other} both run on ${stringAt(object, "spec", "address")}` }]
         : []
     )

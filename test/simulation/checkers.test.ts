@@ -82,6 +82,8 @@ const leavingFibersOfWatches = (inner: KubeClientShape): KubeClientShape => ({
   watch: (kind, options) => Stream.unwrap(Effect.as(Effect.forkDetach(Effect.never), inner.watch(kind, options)))
 })
 
+const OWN_HOST = { address: "10.0.0.1", sshKeyRef: { name: "key" } }
+
 const remove = Effect.fnUntraced(function* (world: World) {
   yield* Effect.orDie(world.kube.delete(RemoteMachines, ref("m1")))
   yield* pass(60)
@@ -228,6 +230,28 @@ describe("checkers", () => {
         yield* world.kube.patch(RemoteMachines, ref("m2"), {
           metadata: { annotations: { [Names.RUN_ANNOTATION]: record ?? "" } }
         })
+        assert.include(found(world), "oneMachineAnAddress")
+      })
+    ).pipe(Effect.scoped)
+  )
+
+  it.effect("two machines provisioned on one address of their own, however many leaders wrote that", () =>
+    run(
+      Effect.gen(function* () {
+        const world = yield* makeWorld()
+        yield* world.hosts.add({ name: "h1", address: "10.0.0.1" })
+        yield* createMachine(world.kube, { name: "m1", spec: OWN_HOST, data: DATA })
+        yield* world.startProvider("provider-1", {})
+        yield* pass(30)
+        const { metadata, spec } = yield* world.kube.get(RemoteMachines, ref("m1"))
+        const annotations = { [Names.RUN_ANNOTATION]: metadata.annotations?.[Names.RUN_ANNOTATION] ?? "" }
+        assert.isDefined(spec.providerID)
+        yield* createMachine(world.kube, { name: "m2", spec: OWN_HOST })
+        const other = world.server.client("provider-2")
+        // Both mean to run there: the host's own record lets one of them through.
+        yield* other.patch(RemoteMachines, ref("m2"), { metadata: { annotations } })
+        assert.notInclude(found(world), "oneMachineAnAddress")
+        yield* other.patch(RemoteMachines, ref("m2"), { spec: { providerID: spec.providerID ?? "" } })
         assert.include(found(world), "oneMachineAnAddress")
       })
     ).pipe(Effect.scoped)

@@ -15,9 +15,9 @@ import { failures, nothing, plus, summary, tally } from "./tally.mjs"
 import { prepare, root, run } from "./toolchain.mjs"
 
 /** Whoever runs CI loses patience at 40 minutes; types, lint and drift come after us. */
-const TOTAL_LIMIT_MILLIS = 37 * 60_000
+const TOTAL_LIMIT_MILLIS = 38 * 60_000
 /** Each part's own limit, so that one that hangs leaves time for the next. A build takes 2 to 8 minutes, once. */
-const LIMIT_MILLIS = { packages: 5 * 60_000, unit: 18 * 60_000, build: 15 * 60_000, live: 25 * 60_000 }
+const LIMIT_MILLIS = { packages: 5 * 60_000, unit: 20 * 60_000, build: 15 * 60_000, live: 25 * 60_000 }
 const deadline = Date.now() + TOTAL_LIMIT_MILLIS
 const limitFor = (part) => Math.max(1000, Math.min(LIMIT_MILLIS[part], deadline - Date.now()))
 

@@ -35,9 +35,11 @@ export const whatRunsInstead = (session: SshSession): Effect.Effect<Instead | un
     const process = yield* session.exec(`echo ${ANSWER}`, new Uint8Array(0))
     const outputs = [textOf(process.stdout), textOf(process.stderr)]
     const [stdout = "", stderr = ""] = yield* Effect.all(outputs, { concurrency: "unbounded" })
-    const exit = exitText(yield* process.exit)
+    const end = yield* process.exit
     const isAnswer = (line: string) => line.trim() === ANSWER
-    return stdout.split("\n").some(isAnswer) ? undefined : { exit, said: `${stdout}\n${stderr}` }
+    // What was killed is no answer: the host may be going down.
+    if (end.code === undefined || stdout.split("\n").some(isAnswer)) return undefined
+    return { exit: exitText(end), said: `${stdout}\n${stderr}` }
   }).pipe(
     Effect.scoped,
     Effect.timeoutOrElse({ duration: `${ASK_SECONDS} seconds`, orElse: () => Effect.succeed(undefined) }),

@@ -23,6 +23,7 @@ const PLAIN_REGRESSIONS = {
   11599: "a leader that had written nothing let a bootstrap config go whose token another leader had made"
 }
 const REGRESSIONS = {
+  451: "a token that nobody could revoke in eight tries is left to expire, and said so",
   95: "a namespace was deleted before anyone could hold the key: the host's object, made anew, knows of no tenant",
   12473: "the same, of a host outside pools: nobody could tell it that it was given up on"
 }

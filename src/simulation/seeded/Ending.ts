@@ -9,11 +9,12 @@ import { Clusters, MachineDeployments, Machines } from "../../api/ClusterApi.ts"
 import { Secrets, secretText } from "../../api/Core.ts"
 import { K0sWorkerConfigs } from "../../api/K0sConfigs.ts"
 import type { Kind, KubeObject } from "../../api/Kind.ts"
-import { CLAIM_ANNOTATION } from "../../api/Names.ts"
+import { CLAIM_ANNOTATION, CONFIG_UID_LABEL } from "../../api/Names.ts"
 import { PooledRemoteMachines } from "../../api/PooledRemoteMachine.ts"
 import { RemoteMachines } from "../../api/RemoteMachine.ts"
 import { decodeClaim } from "../../domain/Claim.ts"
 import { TOKEN_NAMESPACE } from "../../domain/JoinToken.ts"
+import { stringAt } from "../apiserver/Json.ts"
 import { CLUSTER, NAMESPACE, ref } from "../ClusterObjects.ts"
 import { holders } from "../Witness.ts"
 import type { World } from "../World.ts"
@@ -48,7 +49,21 @@ export const takeAway = Effect.fnUntraced(function* ({ plan, world }: Running) {
   for (const { kind, name } of inOrder) yield* Effect.ignore(world.kube.delete(kind, ref(name)))
 })
 
-const tokensIn = Effect.fnUntraced(function* ({ workloads }: World) {
+/** Configs (by uid) whose token was left to expire by itself, bounded tries having failed, and that say so. */
+const saidToExpire = (worlds: ReadonlyArray<World>): ReadonlySet<string> =>
+  new Set(
+    worlds.flatMap(({ history }) =>
+      history
+        .versions()
+        .flatMap(({ kind, object }) =>
+          kind === "Event" && stringAt(object, "reason") === "TokenNotRevoked"
+            ? [stringAt(object, "involvedObject", "uid") ?? ""]
+            : []
+        )
+    )
+  )
+
+const tokensIn = Effect.fnUntraced(function* ({ workloads }: World, givenUp: ReadonlySet<string>) {
   const server = workloads?.server({ namespace: NAMESPACE, name: CLUSTER })
   if (server === undefined) return []
   const { items } = yield* server.kubeClient.list(Secrets, { namespace: TOKEN_NAMESPACE })
@@ -56,7 +71,9 @@ const tokensIn = Effect.fnUntraced(function* ({ workloads }: World) {
   // A leader that was held may write one when everything is over: it opens nothing for longer than it lives, and then
   // kube-controller-manager's token cleaner, which there is none of here, takes it away.
   return items.flatMap((secret) =>
-    secret.metadata.name.startsWith("bootstrap-token-") && Date.parse(secretText(secret, "expiration") ?? "") > now
+    secret.metadata.name.startsWith("bootstrap-token-") &&
+    !givenUp.has(secret.metadata.labels?.[CONFIG_UID_LABEL] ?? "") &&
+    Date.parse(secretText(secret, "expiration") ?? "") > now
       ? [secret.metadata.name]
       : []
   )
@@ -96,6 +113,7 @@ export const leftOver = Effect.fnUntraced(function* ({ world, worlds }: Running)
     const left = [...(tenant === undefined ? [] : [`claim ${tenant}`]), ...host.residue()]
     if (left.length > 0) found.push({ what: `${host.name} has ${left.join(", ")}` })
   }
-  for (const token of yield* tokensIn(world)) found.push({ what: `${token} is left in the workload cluster` })
+  for (const token of yield* tokensIn(world, saidToExpire(worlds)))
+    found.push({ what: `${token} is left in the workload cluster` })
   return found
 })

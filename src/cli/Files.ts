@@ -2,13 +2,14 @@
  * Owns what files and directories that a flag names have in common: made where they are missing, read (`-` is standard
  * input), and a sentence that names the flag where that can't be. Does not own what is in them.
  */
-import * as CliError from "effect/cli/CliError"
+import type * as CliError from "effect/cli/CliError"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Path from "effect/Path"
 import type { PlatformError } from "effect/PlatformError"
 import * as Stdio from "effect/Stdio"
 import * as Stream from "effect/Stream"
+import { failed } from "./Failed.ts"
 
 const REASONS: Readonly<Record<string, string>> = {
   NotFound: "it does not exist, and can't be made",
@@ -17,10 +18,7 @@ const REASONS: Readonly<Record<string, string>> = {
   AlreadyExists: "it is a file, not a directory"
 }
 
-const refused = (flag: string, path: string, why: string) => {
-  const userMessage = `--${flag} ${path}: ${why}; give another --${flag}`
-  return new CliError.UserError({ cause: userMessage, userMessage })
-}
+const refused = (flag: string, path: string, why: string) => failed(`--${flag} ${path}: ${why}; give another --${flag}`)
 const because = (flag: string, path: string) => (error: PlatformError) =>
   refused(flag, path, REASONS[error.reason._tag] ?? error.message)
 
@@ -58,6 +56,6 @@ export const readText = (
       : Effect.flatMap(FileSystem.FileSystem, (fs) => fs.readFileString(path))
   return Effect.mapError(read, (error) => {
     const why = error.reason._tag === "NotFound" ? "there is no such file" : error.message
-    return new CliError.UserError({ cause: error, userMessage: `${path === "-" ? "standard input" : shown}: ${why}` })
+    return failed(`${path === "-" ? "standard input" : shown}: ${why}`, error)
   })
 }

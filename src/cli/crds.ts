@@ -11,6 +11,7 @@ import * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
 import * as Path from "effect/Path"
 import { crdFileName, crdJson, crdsJson, crdsYaml, crdYaml, ourCrds } from "../api/crd/Render.ts"
+import { ensureDirectory } from "./Files.ts"
 
 type Format = "yaml" | "json"
 
@@ -26,9 +27,7 @@ const failed = (what: string) => (cause: { readonly message: string }) =>
 const write = Effect.fnUntraced(function* (directory: string, format: Format) {
   const fs = yield* FileSystem.FileSystem
   const path = yield* Path.Path
-  yield* fs
-    .makeDirectory(directory, { recursive: true })
-    .pipe(Effect.mapError(failed(`cannot make ${directory}; give a directory that can be written with --output`)))
+  yield* ensureDirectory("output", path.resolve(directory))
   for (const { name, text } of files(format)) {
     yield* fs
       .writeFileString(path.join(directory, name), text)

@@ -10,7 +10,8 @@ import { STALLED_SECONDS } from "../simulation/demo/Engine.ts"
 import { seconds } from "./Duration.ts"
 import { chooseHosts } from "./demo/Hosts.ts"
 import { keepInDirectory } from "./demo/Kept.ts"
-import { failed, readFiles, runSession } from "./demo/Session.ts"
+import { readFiles, runSession } from "./demo/Session.ts"
+import { failed } from "./Failed.ts"
 
 const MAX_MACHINES = 10_000
 const MACHINES = 6

@@ -4,7 +4,7 @@
  * each part came from render/Explain.ts'.
  */
 import * as Console from "effect/Console"
-import * as CliError from "effect/cli/CliError"
+import type * as CliError from "effect/cli/CliError"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
@@ -22,6 +22,7 @@ import {
 import { gather } from "../actors/BootstrapSources.ts"
 import type { Payload } from "../domain/CloudConfig.ts"
 import { type BootstrapToken, decodeJoinToken } from "../domain/JoinToken.ts"
+import { failed } from "./Failed.ts"
 import { readText } from "./Files.ts"
 import { annotate, listed, originsOf } from "./render/Explain.ts"
 import { describeObject, type FileObject, parseObjects } from "./render/Objects.ts"
@@ -72,8 +73,6 @@ const flags = {
 } as const
 
 type Input = Command.Command.Config.Infer<typeof flags>
-
-const failed = (userMessage: string) => new CliError.UserError({ cause: userMessage, userMessage })
 
 /** As it was given, or nearly: the flag makes it absolute. */
 const shown = (path: Path.Path, file: string): string => {

@@ -5,7 +5,6 @@
  */
 
 import * as Console from "effect/Console"
-import * as CliError from "effect/cli/CliError"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as SecureRandom from "effect/crypto/SecureRandom"
@@ -24,6 +23,7 @@ import { keptIdentity, makeIdentity, writeSecretFile } from "../simulation/http/
 import * as SimulatedApiServer from "../simulation/SimulatedApiServer.ts"
 import { keepIn } from "../simulation/StateDirectory.ts"
 import { keptWorkloads } from "./demo/KeptWorkloads.ts"
+import { failed } from "./Failed.ts"
 import { ensureDirectory } from "./Files.ts"
 
 const MAX_PORT = 65_535
@@ -57,8 +57,6 @@ const crds: ReadonlyArray<JsonObject> = [
   ...standInCrds
 ]
 
-const failed = (cause: unknown, userMessage: string) => new CliError.UserError({ cause, userMessage })
-
 /** How this program was called: in a clone of the project it is on no PATH. */
 const self = (): string => (process.env["npm_lifecycle_event"] === "machinist" ? "npm run machinist --" : "machinist")
 
@@ -88,7 +86,7 @@ const startCoreIn = Effect.fnUntraced(function* (
 const serve = Effect.fnUntraced(function* (input: Input) {
   const path = yield* Path.Path
   if (input.port < 0 || input.port > MAX_PORT) {
-    return yield* failed(input.port, `--port takes a number from 0 to ${MAX_PORT}, not ${input.port}`)
+    return yield* failed(`--port takes a number from 0 to ${MAX_PORT}, not ${input.port}`)
   }
   const file = path.resolve(input.kubeconfig)
   const state = Option.map(input.state, (directory) => path.resolve(directory))
@@ -101,7 +99,7 @@ const serve = Effect.fnUntraced(function* (input: Input) {
   const front = yield* HttpsFront.make({ server, identity, port: input.port })
   if (input.core) yield* startCoreIn(server, Option.getOrUndefined(state))
   yield* writeSecretFile(file, front.kubeconfig).pipe(
-    Effect.mapError((error) => failed(error, `cannot write ${file}: ${error.message}; give another --kubeconfig`))
+    Effect.mapError((error) => failed(`cannot write ${file}: ${error.message}; give another --kubeconfig`, error))
   )
   yield* input.json
     ? Console.log(JSON.stringify({ url: front.url, kubeconfig: file, continued }))
@@ -113,9 +111,9 @@ export const simulate = Command.make("simulate", flags, (input) =>
   serve(input).pipe(
     Effect.provide(SecureRandom.layerWebCrypto),
     Effect.catchTags({
-      StateError: (error) => Effect.fail(failed(error, error.message)),
-      IdentityError: (error) => Effect.fail(failed(error, error.message)),
-      FrontError: (error) => Effect.fail(failed(error, error.message))
+      StateError: (error) => Effect.fail(failed(error.message, error)),
+      IdentityError: (error) => Effect.fail(failed(error.message, error)),
+      FrontError: (error) => Effect.fail(failed(error.message, error))
     })
   )
 ).pipe(

@@ -1,8 +1,8 @@
 /**
- * Owns who is served when hosts are given to machines (DESIGN, "Claims"): the queue
- * of those who wait, the oldest machine first. Pure. Which host it is, is PoolChoice.ts's; the writes that make a choice
- * durable are the PoolAllocator actor's. Absence is never evidence here: a host that carries a claim is held until that
- * claim is taken from it.
+ * Owns who is served when hosts are given to machines (DESIGN, "Claims"): the queue of those who wait,
+ * the oldest machine first. Pure. Which host it is, is PoolChoice.ts's; the writes that make a choice durable are the
+ * PoolAllocator actor's. Absence is never evidence here: a host that carries a claim is held until that claim is taken
+ * from it.
  */
 import * as HashMap from "effect/HashMap"
 import * as Option from "effect/Option"

@@ -26,6 +26,12 @@ const claimantOf = (machine: RemoteMachine) => ({
   pool: machine.spec.pool
 })
 
+/** Until the scope ends; it was told nothing yet. */
+const started = (client: KubeClientShape) =>
+  Effect.flatMap(Layer.build(PoolAllocator.layer.pipe(Layer.provide(Layer.succeed(KubeClient, client)))), (context) =>
+    PoolAllocator.pipe(Effect.provideContext(context))
+  )
+
 /** An allocator of one process, fed once with what the server has; `crash` cuts its client, then drops its fibers. */
 const process = Effect.fnUntraced(function* (
   kube: KubeClientShape,
@@ -56,10 +62,7 @@ const process = Effect.fnUntraced(function* (
   }
   const scope = yield* Scope.make()
   const client = cuttableKubeClient(counting, { isCut: () => cut })
-  const context = yield* Layer.build(PoolAllocator.layer.pipe(Layer.provide(Layer.succeed(KubeClient, client)))).pipe(
-    Scope.provide(scope)
-  )
-  const allocator = yield* PoolAllocator.pipe(Effect.provideContext(context))
+  const allocator = yield* started(client).pipe(Scope.provide(scope))
   for (const machine of (yield* kube.list(RemoteMachines)).items) yield* allocator.machineSeen(machine)
   for (const host of (yield* kube.list(PooledRemoteMachines)).items) yield* allocator.hostSeen(host)
   yield* allocator.synced
@@ -441,9 +444,7 @@ describe("PoolAllocator", () => {
       const old = yield* createMachine(kube, { name: "old", pool: "default" })
       yield* TestClock.adjust(2_000)
       const young = yield* createMachine(kube, { name: "young", pool: "default" })
-      const client = server.client("provider")
-      const context = yield* Layer.build(PoolAllocator.layer.pipe(Layer.provide(Layer.succeed(KubeClient, client))))
-      const allocator = yield* PoolAllocator.pipe(Effect.provideContext(context))
+      const allocator = yield* started(server.client("provider"))
       const around = { failureDomain: undefined, paused: false, asks: true }
       yield* Effect.forEach([young, old], (machine) => allocator.machineSeen(machine, around))
       yield* allocator.synced
@@ -470,9 +471,7 @@ describe("PoolAllocator", () => {
       const old = yield* createMachine(kube, { name: "old", pool: "default" })
       yield* TestClock.adjust(2_000)
       const young = yield* createMachine(kube, { name: "young", pool: "default" })
-      const client = server.client("provider")
-      const context = yield* Layer.build(PoolAllocator.layer.pipe(Layer.provide(Layer.succeed(KubeClient, client))))
-      const allocator = yield* PoolAllocator.pipe(Effect.provideContext(context))
+      const allocator = yield* started(server.client("provider"))
       const around = { failureDomain: undefined, paused: false, asks: true }
       yield* Effect.forEach([young, old], (machine) => allocator.machineSeen(machine, around))
       yield* allocator.hostSeen(yield* kube.get(PooledRemoteMachines, ref("h1")))

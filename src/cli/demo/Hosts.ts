@@ -6,7 +6,7 @@ import { createSocket } from "node:dgram"
 import { lookup } from "node:dns/promises"
 import { homedir } from "node:os"
 import * as Config from "effect/Config"
-import * as CliError from "effect/cli/CliError"
+import type * as CliError from "effect/cli/CliError"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Path from "effect/Path"
@@ -19,14 +19,13 @@ import type { K0sWorld } from "../../simulation/hosts/K0s.ts"
 import { shellFarm } from "../../simulation/shellhosts/ShellFarm.ts"
 import { firstUse } from "../../ssh/HostKeys.ts"
 import { parsePrivateKey } from "../../ssh/SshKey.ts"
+import { failed } from "../Failed.ts"
 
 export interface Hosts {
   readonly make: (k0s: K0sWorld) => Effect.Effect<Farm, CliError.UserError, Scope.Scope>
   /** Of real hosts, the first: by it this machine's own address is found. */
   readonly real: ReadonlyArray<RealHost>
 }
-
-const failed = (userMessage: string) => new CliError.UserError({ cause: userMessage, userMessage })
 
 const refused = (message: string, instead: string) =>
   failed(`hosts with a real /bin/sh can't be had here: ${message.split("\n")[0]}. ${instead}`)

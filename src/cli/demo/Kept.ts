@@ -3,12 +3,13 @@
  * workload clusters, hosts' disks, certificate and token, and whether the examples were applied. Does not own how objects
  * are kept (StateDirectory.ts), nor hosts (Roster.ts).
  */
-import * as CliError from "effect/cli/CliError"
+import type * as CliError from "effect/cli/CliError"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Path from "effect/Path"
 import type { Keep } from "../../simulation/demo/Engine.ts"
 import { keepIn } from "../../simulation/StateDirectory.ts"
+import { failed } from "../Failed.ts"
 import { ensureDirectory } from "../Files.ts"
 import { keptWorkloads } from "./KeptWorkloads.ts"
 
@@ -25,8 +26,7 @@ export interface Kept {
   readonly kubeconfig: string
 }
 
-const failed = (error: { readonly message: string }) =>
-  new CliError.UserError({ cause: error, userMessage: error.message })
+const told = (error: { readonly message: string }) => failed(error.message, error)
 
 export const keepInDirectory = Effect.fnUntraced(function* (given: string) {
   const fs = yield* FileSystem.FileSystem
@@ -43,13 +43,13 @@ export const keepInDirectory = Effect.fnUntraced(function* (given: string) {
       management: (server) =>
         keepIn(server, path.join(directory, MANAGEMENT)).pipe(
           Effect.asVoid,
-          Effect.mapError(failed),
+          Effect.mapError(told),
           Effect.provideService(FileSystem.FileSystem, fs),
           Effect.provideService(Path.Path, path)
         ),
       workload: workloads.prepare,
       forget: workloads.forget,
-      isApplied: yield* fs.exists(marker).pipe(Effect.mapError(failed)),
+      isApplied: yield* fs.exists(marker).pipe(Effect.mapError(told)),
       applied: fs.writeFileString(marker, "").pipe(Effect.orDie),
       removed: fs.remove(marker, { force: true }).pipe(Effect.orDie)
     }

@@ -5,7 +5,6 @@
  */
 import * as Clock from "effect/Clock"
 import * as Console from "effect/Console"
-import * as CliError from "effect/cli/CliError"
 import * as SecureRandom from "effect/crypto/SecureRandom"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
@@ -17,6 +16,7 @@ import * as Engine from "../../simulation/demo/Engine.ts"
 import { type Manifest, parseManifests } from "../../simulation/demo/Manifests.ts"
 import * as HttpsFront from "../../simulation/http/HttpsFront.ts"
 import { keptIdentity, writeSecretFile } from "../../simulation/http/ServerIdentity.ts"
+import { failed } from "../Failed.ts"
 import { readText } from "../Files.ts"
 import { addressTowards, type Hosts } from "./Hosts.ts"
 import type { Kept } from "./Kept.ts"
@@ -43,8 +43,6 @@ export interface Session {
   /** Said once it serves. */
   readonly tryThese: (kubeconfig: string) => ReadonlyArray<string>
 }
-
-export const failed = (userMessage: string) => new CliError.UserError({ cause: userMessage, userMessage })
 
 export const readFiles = Effect.fnUntraced(function* (paths: ReadonlyArray<string>) {
   const found: Array<Manifest> = []

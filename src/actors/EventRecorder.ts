@@ -14,9 +14,12 @@ import { apiVersionOf, type Kind, type KubeObject } from "../api/Kind.ts"
 import type { Notice } from "../domain/Notice.ts"
 import { shortened } from "../domain/Shorten.ts"
 import { KubeClient } from "../kube/KubeClient.ts"
+import { Backlog } from "../runtime/Backlog.ts"
 
 /** Events waiting to be written; the oldest are dropped first. */
 export const EVENTS_WAITING = 1_024
+/** What their queue is called where its backlog is told. */
+export const EVENTS = "events"
 /** Kinds of Events remembered to count repetitions up instead of writing another object. */
 export const EVENTS_REMEMBERED = 4_096
 /** Characters: the API server refuses longer ones. */
@@ -46,7 +49,8 @@ export class EventRecorder extends Context.Service<EventRecorder, EventRecorderS
 
 const make = Effect.gen(function* () {
   const kube = yield* KubeClient
-  const queue = yield* Queue.sliding<Pending>(EVENTS_WAITING)
+  const { capacity, told } = yield* Backlog
+  const queue = yield* Queue.sliding<Pending>(capacity(EVENTS_WAITING))
   const written = new Map<string, { readonly name: string; count: number }>()
 
   const write = Effect.fnUntraced(function* ({ kind, object, notice, at }: Pending) {
@@ -94,6 +98,9 @@ const make = Effect.gen(function* () {
 
   return EventRecorder.of({
     record: (kind, object, notice) =>
-      Effect.flatMap(Clock.currentTimeMillis, (at) => Effect.asVoid(Queue.offer(queue, { kind, object, notice, at })))
+      Effect.map(Clock.currentTimeMillis, (at) => {
+        Queue.offerUnsafe(queue, { kind, object, notice, at })
+        told(EVENTS, Queue.sizeUnsafe(queue))
+      })
   })
 })

@@ -6,7 +6,6 @@
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as FiberMap from "effect/FiberMap"
@@ -20,7 +19,6 @@ import type { PooledRemoteMachine } from "../api/PooledRemoteMachine.ts"
 import type { RemoteMachine } from "../api/RemoteMachine.ts"
 import { API_BACKOFF, backoffMillis } from "../domain/Backoff.ts"
 import type { Claim } from "../domain/Claim.ts"
-import type { Waiting } from "../domain/Machine.ts"
 import * as Pool from "../domain/Pool.ts"
 import { KubeClient } from "../kube/KubeClient.ts"
 import type { KubeError } from "../kube/KubeError.ts"
@@ -30,6 +28,7 @@ import { claimOf, isGone, isOlder, keyOf, machineView, suspectFor } from "./Obje
 import * as PoolStatus from "./PoolStatus.ts"
 import * as PoolVerdicts from "./PoolVerdicts.ts"
 import { unfailing } from "./Unfailing.ts"
+import { make as makeWaiters, type Told } from "./Waiters.ts"
 
 /** Claims whose writes run at one time. */
 export const CLAIMS_IN_FLIGHT = 32
@@ -57,7 +56,7 @@ export interface PoolAllocatorShape {
   /** Waits until the machine has its host; `told` hears why it waits, once for each new reason. */
   readonly claim: (
     claimant: ClaimWrites.Claimant & { readonly pool: string | undefined },
-    told: (waiting: Waiting) => Effect.Effect<void>
+    told: Told
   ) => Effect.Effect<ClaimedMachine>
   /** Idempotent, also of a mere intent, also when the machine's object is gone. */
   readonly release: (
@@ -91,12 +90,6 @@ export class PoolAllocator extends Context.Service<PoolAllocator, PoolAllocatorS
   )
 }
 
-interface Waiter {
-  readonly told: (waiting: Waiting) => Effect.Effect<void>
-  readonly answer: Deferred.Deferred<ClaimedMachine>
-  lastReason: string
-}
-
 const make = Effect.gen(function* () {
   const kube = yield* KubeClient
   const writes = ClaimWrites.make(kube)
@@ -105,7 +98,7 @@ const make = Effect.gen(function* () {
   const inFlight = yield* Semaphore.make(CLAIMS_IN_FLIGHT)
   const granting = new Map<string, Fiber.Fiber<void>>()
   const reminders = yield* FiberMap.make<string>()
-  const waiters = new Map<string, Waiter>()
+  const waiters = yield* makeWaiters<ClaimedMachine>()
   const hosts = new Map<string, PooledRemoteMachine>()
   const machines = new Map<string, RemoteMachine>()
   const paused = new Set<string>()
@@ -141,16 +134,12 @@ const make = Effect.gen(function* () {
       if (state.waiting.length > 0) yield* tellWaiters
     })
 
-  /** Told in the background: an actor with a full mailbox must not hold up the others. */
   const tellWaiters = Effect.suspend(() =>
     Effect.forEach(
       state.waiting,
       (request) => {
-        const waiter = waiters.get(request.uid)
-        const why = waiter === undefined ? undefined : Pool.whyWaiting(state, request.uid)
-        if (waiter === undefined || why === undefined || waiter.lastReason === why.message) return Effect.void
-        waiter.lastReason = why.message
-        return Effect.forkIn(waiter.told({ on: "Host", ...why }), scope)
+        const why = waiters.has(request.uid) ? Pool.whyWaiting(state, request.uid) : undefined
+        return why === undefined ? Effect.void : waiters.tell(request.uid, why)
       },
       { discard: true }
     )
@@ -183,8 +172,7 @@ const make = Effect.gen(function* () {
               if (done.host !== undefined) yield* hostSeen(done.host)
               yield* machineSeen(done.machine)
               yield* dispatch({ _tag: "GrantEnded", uid: request.uid, granted: true })
-              const waiter = waiters.get(request.uid)
-              if (waiter !== undefined) yield* Deferred.succeed(waiter.answer, { claim, machine: done.machine })
+              yield* waiters.answer(request.uid, { claim, machine: done.machine })
             }),
             onFailure: Effect.fnUntraced(function* (error) {
               if (error._tag === "ClaimLost") {
@@ -199,22 +187,13 @@ const make = Effect.gen(function* () {
                 )
               }
               if (error.reason === "NotFound") return yield* dispatch({ _tag: "Cancelled", uid: request.uid })
-              yield* tellTrouble(request.uid, error)
+              yield* waiters.tell(request.uid, { reason: "ClaimNotWritten", message: error.message })
               yield* Effect.sleep(backoffMillis(API_BACKOFF, attempt + 1, yield* Random.next))
               return yield* once(attempt + 1)
             })
           })
         )
     return unfailing("a claim's writes", once(0))
-  }
-
-  const tellTrouble = (uid: string, error: KubeError): Effect.Effect<void> => {
-    const waiter = waiters.get(uid)
-    if (waiter === undefined || waiter.lastReason === error.message) return Effect.void
-    waiter.lastReason = error.message
-    return Effect.asVoid(
-      Effect.forkIn(waiter.told({ on: "Host", reason: "ClaimNotWritten", message: error.message }), scope)
-    )
   }
 
   // ------------------------------------------------------------------------------------------------ the caches
@@ -309,20 +288,19 @@ const make = Effect.gen(function* () {
   const claim: PoolAllocatorShape["claim"] = (claimant, told) =>
     Effect.gen(function* () {
       yield* open.await
-      const answer = yield* Deferred.make<ClaimedMachine>()
-      const waiter: Waiter = { told, answer, lastReason: "" }
       const request = yield* requestOf(claimant)
       return yield* Effect.acquireUseRelease(
         Effect.suspend(() => {
           const wasEarly = early.delete(claimant.uid)
-          waiters.set(claimant.uid, waiter)
+          const waiting = waiters.wait(claimant.uid, told)
           const promised = Option.getOrUndefined(HashMap.get(state.grants, claimant.uid))
-          return wasEarly && promised !== undefined ? start(promised) : dispatch({ _tag: "Asked", request })
+          const asked = wasEarly && promised !== undefined ? start(promised) : dispatch({ _tag: "Asked", request })
+          return Effect.as(asked, waiting)
         }),
-        () => Deferred.await(answer),
-        () =>
+        ({ answer }) => answer,
+        ({ leave }) =>
           Effect.suspend(() => {
-            if (waiters.get(claimant.uid) === waiter) waiters.delete(claimant.uid)
+            leave()
             return dispatch({ _tag: "Withdrawn", uid: claimant.uid })
           })
       )

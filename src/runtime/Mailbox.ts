@@ -4,9 +4,12 @@
  */
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
+import { Backlog } from "./Backlog.ts"
 
 /** Facts waiting in one mailbox. An activity that reports faster than its actor decides is held back. */
 export const MAILBOX_CAPACITY = 64
+/** What mailboxes are called where their backlog is told. */
+export const MAILBOX = "mailbox"
 
 export interface Mailbox<Event> {
   /** Queues a fact; waits while the mailbox is full. */
@@ -23,7 +26,9 @@ const WAKE = Symbol("wake")
 
 export const make = <Event>(): Effect.Effect<Mailbox<Event>> =>
   Effect.gen(function* () {
-    const queue = yield* Queue.bounded<Event | typeof WAKE>(MAILBOX_CAPACITY)
+    const { capacity, told } = yield* Backlog
+    const queue = yield* Queue.bounded<Event | typeof WAKE>(capacity(MAILBOX_CAPACITY))
+    let posting = 0
     let latest: { readonly event: Event } | undefined
     const take: Effect.Effect<Event> = Effect.suspend(() => {
       if (latest !== undefined) {
@@ -34,7 +39,18 @@ export const make = <Event>(): Effect.Effect<Mailbox<Event>> =>
       return Effect.flatMap(Queue.take(queue), (item) => (item === WAKE ? take : Effect.succeed(item)))
     })
     return {
-      post: (event) => Effect.asVoid(Queue.offer(queue, event)),
+      post: (event) =>
+        Effect.acquireUseRelease(
+          Effect.sync(() => {
+            posting += 1
+            told(MAILBOX, Queue.sizeUnsafe(queue) + posting)
+          }),
+          () => Effect.asVoid(Queue.offer(queue, event)),
+          () =>
+            Effect.sync(() => {
+              posting -= 1
+            })
+        ),
       observe: (event) => {
         const pending = latest !== undefined
         latest = { event }

@@ -1,11 +1,12 @@
 /**
- * Owns counting what one simulated process of the provider holds: its fibers, and its SSH sessions, each now and at the
- * most there were. What the world does when a process calls it (a host's driver that lives on, say) is not the
+ * Owns counting what one simulated process of the provider holds: its fibers, its SSH sessions, and what waits in its
+ * queues, each now or at the most there was. What the world does when a process calls it (a host's driver that lives on, say) is not the
  * process's. Does not own what is too much, nor when nothing may be left (seeded/Leaks.ts).
  */
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import type { KubeClientShape } from "../kube/KubeClient.ts"
+import { Backlog } from "../runtime/Backlog.ts"
 import type { SshClientShape, SshSession } from "../ssh/SshClient.ts"
 
 export interface Usage {
@@ -15,6 +16,8 @@ export interface Usage {
   readonly sessions: () => number
   /** To one address. */
   readonly mostSessionsToOne: () => number
+  /** By what they are called: the most that ever waited in one of these queues. */
+  readonly mostWaiting: () => ReadonlyMap<string, number>
 }
 
 /** A process's part of it: counts all that runs in `process`, and nothing that runs behind the ports. */
@@ -32,6 +35,7 @@ export const makeCounter = (): Counter => {
   let mostFibers = 0
   let mostSessionsToOne = 0
   const sessions = new Map<string, number>()
+  const mostWaiting = new Map<string, number>()
   const metrics: Metric.FiberRuntimeMetricsService = {
     recordFiberStart: () => {
       fibers += 1
@@ -56,7 +60,18 @@ export const makeCounter = (): Counter => {
     mostFibers: () => mostFibers,
     sessions: () => [...sessions.values()].reduce((sum, open) => sum + open, 0),
     mostSessionsToOne: () => mostSessionsToOne,
-    process: (effect) => Effect.provideService(effect, Metric.FiberRuntimeMetrics, metrics),
+    mostWaiting: () => mostWaiting,
+    process: (effect) =>
+      effect.pipe(
+        Effect.updateService(Backlog, ({ capacity, told }) => ({
+          capacity,
+          told: (queue, waiting) => {
+            mostWaiting.set(queue, Math.max(waiting, mostWaiting.get(queue) ?? 0))
+            told(queue, waiting)
+          }
+        })),
+        Effect.provideService(Metric.FiberRuntimeMetrics, metrics)
+      ),
     ssh: (inner) => ({
       connect: (target) =>
         Effect.map(uncounted(inner.connect(target)), session).pipe(

@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as HashMap from "effect/HashMap"
+import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
 import { TestClock } from "effect/testing"
@@ -15,6 +16,7 @@ import { claimOf } from "../../src/actors/Objects.ts"
 import { EARLY_SECONDS, PoolAllocator } from "../../src/actors/PoolAllocator.ts"
 import { type PooledRemoteMachine, PooledRemoteMachines } from "../../src/api/PooledRemoteMachine.ts"
 import { type RemoteMachine, RemoteMachines } from "../../src/api/RemoteMachine.ts"
+import type { Waiting } from "../../src/domain/Machine.ts"
 import { KubeClient, type KubeClientShape } from "../../src/kube/KubeClient.ts"
 import { cuttableKubeClient } from "../../src/simulation/Faults.ts"
 import { apiServer, createHost, createKey, createMachine, ref } from "../support/cluster.ts"
@@ -303,6 +305,47 @@ describe("PoolAllocator", () => {
       for (const { machine, claim } of claimed)
         assertClaimed(machine, yield* kube.get(PooledRemoteMachines, ref(claim.host)))
     }).pipe(Effect.scoped)
+  )
+
+  it.effect(
+    "a machine that does not listen for a while hears the last of why it waits, and nobody piles up the rest",
+    () =>
+      Effect.gen(function* () {
+        const { kube } = yield* world
+        yield* createHost(kube, { name: "h1", address: "10.0.0.1" })
+        const machine = yield* createMachine(kube, { name: "m1", pool: "other" })
+        const { allocator } = yield* process(kube)
+        const heard: Array<string> = []
+        const listens = yield* Latch.make(true)
+        let speaking = 0
+        let most = 0
+        const told = (waiting: Waiting) =>
+          Effect.gen(function* () {
+            speaking += 1
+            most = Math.max(most, speaking)
+            yield* listens.await
+            speaking -= 1
+            heard.push("message" in waiting ? waiting.message : waiting.on)
+          })
+        yield* Effect.forkChild(allocator.claim(claimantOf(machine), told))
+        yield* TestClock.adjust("1 second")
+        yield* listens.close
+        for (let index = 1; index <= 100; index++)
+          yield* Effect.flatMap(
+            kube.create(PooledRemoteMachines, {
+              metadata: { ...ref(`x${index}`), annotations: { "machinist.dev/maintenance": "" } },
+              spec: { pool: "other", machine: { address: `10.0.1.${index}`, sshKeyRef: { name: "key" } } }
+            }),
+            allocator.hostSeen
+          )
+        assert.strictEqual(most, 1)
+        yield* listens.open
+        yield* TestClock.adjust("1 second")
+        assert.lengthOf(heard, 3)
+        assert.match(heard[0] ?? "", /No PooledRemoteMachine/)
+        assert.match(heard[1] ?? "", /None of the 1 hosts/)
+        assert.match(heard[2] ?? "", /None of the 100 hosts .* 100 in maintenance/)
+      }).pipe(Effect.scoped)
   )
 
   it.effect("a host whose claim no machine carries is held as Orphaned, and freed only by hand", () =>

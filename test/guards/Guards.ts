@@ -314,6 +314,30 @@ export const guards: ReadonlyArray<Guard> = [
     tests: ["test/claims.test.ts"]
   },
   {
+    name: "latest-word",
+    file: "src/actors/Waiters.ts",
+    promise: "a machine that does not listen is told the last of why it waits, and nobody waits to tell it the rest",
+    guard: "if (waiter.isTold) return Effect.void",
+    instead: "",
+    tests: ["test/actors/allocator.test.ts"]
+  },
+  {
+    name: "mailbox-bound",
+    file: "src/runtime/Mailbox.ts",
+    promise: "an activity that reports faster than its actor decides is held back",
+    guard: "Queue.bounded<Event | typeof WAKE>(capacity(MAILBOX_CAPACITY))",
+    instead: "Queue.bounded<Event | typeof WAKE>(1_000_000)",
+    tests: ["test/simulation/checkers.test.ts"]
+  },
+  {
+    name: "events-bound",
+    file: "src/actors/EventRecorder.ts",
+    promise: "Events that can't be written do not fill the memory",
+    guard: "Queue.sliding<Pending>(capacity(EVENTS_WAITING))",
+    instead: "Queue.sliding<Pending>(1_000_000)",
+    tests: ["test/simulation/checkers.test.ts"]
+  },
+  {
     name: "shell-that-is-none",
     file: "src/hosts/LiveHostRuns.ts",
     promise: "an account that runs no commands is told in its own words, not as the driver's failure",

@@ -2,7 +2,10 @@
  * Owns what a process of the provider may hold: bounded while it lives, the same before and after a time in which nothing
  * happens, and nothing once it has ended, however it ended. Counting is Usage.ts's.
  */
+import { EVENTS, EVENTS_WAITING } from "../../actors/EventRecorder.ts"
+import { MAILBOX, MAILBOX_CAPACITY } from "../../runtime/Mailbox.ts"
 import type { Process } from "../Processes.ts"
+import type { Usage } from "../Usage.ts"
 import type { World } from "../World.ts"
 
 /** Connections of one process to one host: its own, and for a moment one that is being given up. */
@@ -11,6 +14,13 @@ export const MOST_SESSIONS_A_HOST = 2
 export const MOST_FIBERS_A_PROCESS = 60
 /** An actor with its supervisor, activity and watches. */
 export const MOST_FIBERS_AN_OBJECT = 10
+/** Facts held back at a full mailbox: its activity's, and the allocator's word why there is no host. */
+export const MOST_HELD_BACK = 2
+/** By what queues are called (runtime/Backlog.ts). */
+export const MOST_WAITING: Readonly<Record<string, number>> = {
+  [MAILBOX]: MAILBOX_CAPACITY + MOST_HELD_BACK,
+  [EVENTS]: EVENTS_WAITING
+}
 /** A watch that is being renewed, an Event on its way: what may differ between two moments of quiet. */
 const FIBERS_COME_AND_GO = 8
 
@@ -27,6 +37,14 @@ const WITH_ACTORS: ReadonlySet<string> = new Set([
 const objectsOf = ({ history }: World): number =>
   history.versions().filter(({ kind, type }) => type === "Added" && WITH_ACTORS.has(kind)).length
 
+/** Of queues. */
+export const tooLong = (name: string, usage: Usage): ReadonlyArray<string> =>
+  [...usage.mostWaiting()].flatMap(([queue, waiting]) => {
+    const most = MOST_WAITING[queue]
+    if (most === undefined) return [`${name} has a queue that nobody set a bound to: ${queue}`]
+    return waiting <= most ? [] : [`${name} had ${waiting} waiting in one queue (${queue}), more than ${most}`]
+  })
+
 /** Once all have ended, and had the time that finalizers may take. */
 export const leaks = (worlds: ReadonlyArray<World>): ReadonlyArray<string> =>
   worlds.flatMap((world) => {
@@ -37,6 +55,7 @@ export const leaks = (worlds: ReadonlyArray<World>): ReadonlyArray<string> =>
       ...(usage.mostSessionsToOne() <= MOST_SESSIONS_A_HOST
         ? []
         : [`${name} had ${usage.mostSessionsToOne()} connections to one host`]),
+      ...tooLong(name, usage),
       ...(usage.mostFibers() <= fibers ? [] : [`${name} had ${usage.mostFibers()} fibers, more than ${fibers}`])
     ])
   })

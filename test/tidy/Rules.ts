@@ -89,8 +89,8 @@ const actorOf = (path: string): string => {
 const runsLoop = (source: Source): boolean =>
   importsOf(source.text).some(({ specifier }) => {
     const target = resolveImport(source.path, specifier)
-    // Coalesced work by key is what services do, too.
-    return target?.startsWith("src/runtime/") === true && target !== "src/runtime/Coalesced.ts"
+    // Coalesced work by key, and queues, are what services have, too.
+    return target?.startsWith("src/runtime/") === true && !/\/(?:Coalesced|Backlog)\.ts$/.test(target)
   })
 
 /** Actors meet through service interfaces: no actor reaches another's implementation, not even through a third file. */

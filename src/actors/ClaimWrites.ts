@@ -12,13 +12,12 @@ import * as Names from "../api/Names.ts"
 import { type PooledRemoteMachine, PooledRemoteMachines } from "../api/PooledRemoteMachine.ts"
 import { type RemoteMachine, RemoteMachines } from "../api/RemoteMachine.ts"
 import { type Claim, encodeClaim } from "../domain/Claim.ts"
-import { setCondition } from "../domain/Conditions.ts"
 import type { Leaving } from "../domain/Machine.ts"
 import type { JsonObject, KubeClientShape, ObjectRef } from "../kube/KubeClient.ts"
 import { absent, KubeError } from "../kube/KubeError.ts"
 import { pinsOn } from "./HostPins.ts"
-import { annotation, claimOf, REACHABLE, runOf, withFinalizer, withoutFinalizer } from "./Objects.ts"
-import { conditionsWhen } from "./PoolVerdicts.ts"
+import { annotation, claimOf, runOf, withFinalizer, withoutFinalizer } from "./Objects.ts"
+import { conditionsWhen, statusSetAside } from "./PoolVerdicts.ts"
 import { labelOwner, population, unpopulated } from "./Population.ts"
 
 /** How often one write reads again after a conflict until the whole claim is tried anew. */
@@ -296,7 +295,7 @@ export const make = (kube: KubeClientShape) => {
     readThenWrite(absent(readMachine(claimant)), undefined, (machine) => {
       if (machine === undefined || machine.metadata.uid !== claimant.uid) return Effect.succeed(undefined)
       // Another leader has found another host for it meanwhile.
-      if (leaving === "suspect" && claimOf(machine)?.id !== claim?.id) return Effect.succeed(machine)
+      if (leaving !== "deleted" && claimOf(machine)?.id !== claim?.id) return Effect.succeed(machine)
       const annotations = {
         [Names.CLAIM_ANNOTATION]: null,
         [Names.RUN_ANNOTATION]: null,
@@ -318,7 +317,7 @@ export const make = (kube: KubeClientShape) => {
     // What was learnt of the host's key goes with the host: its next tenant must not trust whoever answers.
     const pins = before?.metadata.uid === claimant.uid ? pinsOn(before) : {}
     const machine =
-      leaving === "suspect" ? yield* unpopulate(claimant, known, fence) : yield* absent(readMachine(claimant))
+      leaving === "deleted" ? yield* absent(readMachine(claimant)) : yield* unpopulate(claimant, known, fence)
     const written = machine?.metadata.uid === claimant.uid ? claimOf(machine) : undefined
     const claim = known ?? written
     // What another leader claimed for a machine that leaves is given back, too.
@@ -327,12 +326,12 @@ export const make = (kube: KubeClientShape) => {
     const host =
       claim === undefined || claim.host === ""
         ? undefined
-        : yield* freeHost(claimant, claim, leaving === "suspect" ? yield* unreachable(claimant, claim) : {}, pins)
+        : yield* freeHost(claimant, claim, leaving === "deleted" ? {} : yield* setAside(claimant, claim, leaving), pins)
     return { host, machine: yield* letGo(claimant, claim, leaving) }
   })
 
   /**
-   * Before a suspect host is freed: a crash in between leaves an intent without an address, which is completed on this
+   * Before a host that is set aside is freed: a crash in between leaves an intent without an address, which is completed on this
    * host or another, and never a machine that goes on with a host that isn't its own any more.
    */
   const unpopulate = (claimant: Claimant, claim: Claim | undefined, fence: number) =>
@@ -351,18 +350,15 @@ export const make = (kube: KubeClientShape) => {
         : Effect.succeed(machine)
     )
 
-  const unreachable = Effect.fnUntraced(function* (claimant: Claimant, claim: Claim) {
+  /** What its next claimant must know. */
+  const setAside = Effect.fnUntraced(function* (
+    claimant: Claimant,
+    claim: Claim,
+    leaving: Exclude<Leaving, "no" | "deleted">
+  ) {
     const host = yield* absent(kube.get(PooledRemoteMachines, hostRef(claimant, claim)))
     const now = DateTime.formatIso(DateTime.makeUnsafe(yield* Clock.currentTimeMillis))
-    const condition = {
-      type: REACHABLE,
-      status: "False",
-      reason: "ConnectFailed",
-      message: `RemoteMachine ${claimant.namespace}/${claimant.name} could not connect; nobody is given this host for a while`
-    } as const
-    // A new transition time each time: the host is suspect from now on.
-    const others = (host?.status?.conditions ?? []).filter((one) => one.type !== REACHABLE)
-    return { phase: "Suspect", conditions: setCondition(others, condition, now).map((one) => ({ ...one })) }
+    return statusSetAside(leaving, `${claimant.namespace}/${claimant.name}`, host, now)
   })
 
   /** The host keeps the claim, marked: held, given to nobody, until a person frees it. */

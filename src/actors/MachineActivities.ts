@@ -95,7 +95,11 @@ export const make = (services: Services) => {
       )
       const { tenancy } = report
       const held = tenancy !== undefined && tenancy.claim !== claim.id && tenancy.state !== "free"
-      if (held && !mayAdopt(machine)) return yield* Effect.fail(foreign(machine, tenancy))
+      if (held && !mayAdopt(machine))
+        return yield* Effect.fail({
+          ...foreign(machine, tenancy),
+          ...((yield* allocator.hasAnother(claimant())) ? { another: true as const } : {})
+        })
       const data = early ?? (yield* HostPlan.bootstrap(source, machine, claim, HostPlan.factsOf(report)))
       if (data === undefined) return yield* Effect.die("facts were given")
       // Once the host is touched it must be possible to clean it.

@@ -14,9 +14,11 @@ import { endpoint } from "../domain/PoolIndex.ts"
 
 /** A host that some machine could not connect to is chosen by nobody for this long, milliseconds. */
 export const SUSPECT_MILLIS = 300_000
+/** One on which some machine found another's tenant is given to nobody else for this long, milliseconds. */
+export const UNCLEAN_MILLIS = 600_000
 /** Condition of a PooledRemoteMachine: False since a machine's connect budget was spent on it, or a probe failed. */
 export const REACHABLE = "Reachable"
-/** Condition of a PooledRemoteMachine that nobody uses: what its own record says, as a probe found it. */
+/** Condition of a PooledRemoteMachine that nobody uses: what its own record says, as a probe or a machine found it. */
 export const CLEAN = "Clean"
 
 export const keyOf = (object: KubeObject): string => `${object.metadata.namespace ?? ""}/${object.metadata.name}`
@@ -108,13 +110,30 @@ export const machineView = (machine: RemoteMachine, failureDomain: string | unde
   adopts: annotation(machine, Names.ADOPT_FOREIGN_ANNOTATION) !== undefined
 })
 
-/** Milliseconds until a suspect host may be chosen again; 0 when it is not suspect. */
-export const suspectFor = (host: PooledRemoteMachine, now: number): number => {
-  const reachable = host.status?.conditions?.find((one) => one.type === REACHABLE)
-  if (reachable?.status !== "False") return 0
-  const since = Date.parse(reachable.lastTransitionTime)
-  return Number.isNaN(since) ? 0 : Math.max(0, since + SUSPECT_MILLIS - now)
+/** Milliseconds since when the condition is False; NaN when it isn't. */
+const falseSince = ({ status }: PooledRemoteMachine, type: string): number => {
+  const condition = status?.conditions?.find((one) => one.type === type)
+  return condition?.status === "False" ? Date.parse(condition.lastTransitionTime) : Number.NaN
 }
+
+const setAside = (host: PooledRemoteMachine, now: number, type: string, millis: number): number => {
+  const since = falseSince(host, type)
+  return Number.isNaN(since) ? 0 : Math.max(0, since + millis - now)
+}
+const suspectFor = (host: PooledRemoteMachine, now: number): number => setAside(host, now, REACHABLE, SUSPECT_MILLIS)
+const uncleanFor = (host: PooledRemoteMachine, now: number): number => setAside(host, now, CLEAN, UNCLEAN_MILLIS)
+
+/** Milliseconds until what a machine found there counts for less; 0 when there is nothing. */
+export const setAsideFor = (host: PooledRemoteMachine, now: number): number => {
+  const left = [suspectFor(host, now), uncleanFor(host, now)].filter((millis) => millis > 0)
+  return left.length === 0 ? 0 : Math.min(...left)
+}
+
+/** Some machine found so after this moment: it knows better than a probe before it. */
+export const contradictedSince = (host: PooledRemoteMachine, millis: number): boolean =>
+  falseSince(host, REACHABLE) > millis || falseSince(host, CLEAN) > millis
+
+const doubted = (host: PooledRemoteMachine): boolean => !Number.isNaN(falseSince(host, CLEAN))
 
 export const hostView = (host: PooledRemoteMachine, now: number): HostView => ({
   key: keyOf(host),
@@ -132,8 +151,11 @@ export const hostView = (host: PooledRemoteMachine, now: number): HostView => ({
   maintenance: annotation(host, Names.MAINTENANCE_ANNOTATION) !== undefined,
   releaseAsked: annotation(host, Names.RELEASE_ANNOTATION) !== undefined,
   suspect: suspectFor(host, now) > 0,
-  healthy: host.status?.conditions?.some((one) => one.type === REACHABLE && one.status === "True") ?? false,
-  unclean: false
+  healthy:
+    !doubted(host) &&
+    (host.status?.conditions?.some((one) => one.type === REACHABLE && one.status === "True") ?? false),
+  unclean: uncleanFor(host, now) > 0,
+  doubted: doubted(host)
 })
 
 /** A claim that can't be read, or k0smotron's reservation without a claim of ours, holds the host all the same. */

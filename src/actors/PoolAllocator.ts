@@ -24,7 +24,7 @@ import { KubeClient } from "../kube/KubeClient.ts"
 import type { KubeError } from "../kube/KubeError.ts"
 import { newClaimId } from "./ClaimId.ts"
 import * as ClaimWrites from "./ClaimWrites.ts"
-import { claimOf, isGone, isOlder, keyOf, machineView, suspectFor } from "./Objects.ts"
+import { claimOf, isGone, isOlder, keyOf, machineView, setAsideFor } from "./Objects.ts"
 import * as PoolStatus from "./PoolStatus.ts"
 import * as PoolVerdicts from "./PoolVerdicts.ts"
 import { unfailing } from "./Unfailing.ts"
@@ -64,6 +64,10 @@ export interface PoolAllocatorShape {
     claim: Claim | undefined,
     how: ClaimWrites.Release
   ) => Effect.Effect<void, KubeError>
+  /** Whether a host of its pool is free that it could have instead of the one it has. */
+  readonly hasAnother: (
+    claimant: ClaimWrites.Claimant & { readonly pool: string | undefined }
+  ) => Effect.Effect<boolean>
   readonly quarantine: (claimant: ClaimWrites.Claimant, claim: Claim, reason: string) => Effect.Effect<void, KubeError>
   /** What the caches show; nothing is given away before `synced`. */
   readonly hostSeen: (host: PooledRemoteMachine) => Effect.Effect<void>
@@ -208,7 +212,7 @@ const make = Effect.gen(function* () {
       // What becomes of it while it is used, no probe has seen.
       if (claimOf(host) !== undefined) verdicts.forget(host.metadata.uid)
       yield* dispatch({ _tag: "HostSeen", host: verdicts.view(host, now) })
-      const wait = suspectFor(host, now)
+      const wait = setAsideFor(host, now)
       // Nothing in the cluster changes when the suspicion has cooled down: look again then.
       if (wait > 0) yield* FiberMap.run(reminders, key, Effect.andThen(Effect.sleep(wait), lookAgain(key)))
       yield* status.look(key)
@@ -350,6 +354,7 @@ const make = Effect.gen(function* () {
     claim,
     release: (claimant, claim, how) => apart(claimant, claim, writes.release(claimant, claim, how)),
     quarantine: (claimant, claim, reason) => apart(claimant, claim, writes.quarantine(claimant, claim, reason)),
+    hasAnother: (claimant) => Effect.sync(() => Pool.hasAnother(state, claimant)),
     hostSeen,
     hostGone,
     machineSeen,

@@ -73,6 +73,7 @@ export const shown = (state: Pool.State, view: Pool.HostView, verdict: Verdict |
       message: verdict?._tag === "Unreachable" ? verdict.message : "A machine could not connect to it lately"
     }
   if (verdict?._tag === "Unclean") return { phase: "Unclean", reason: verdict.reason, message: verdict.message }
+  if (view.unclean) return { phase: "Unclean", message: "A machine found another's tenant on it lately" }
   const why = Pool.unavailable(state, view, "")
   if (why?.startsWith("refused") === true)
     return {

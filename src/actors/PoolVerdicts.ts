@@ -4,11 +4,11 @@
  * restart nothing is known but what the conditions say, until the next probe.
  */
 import type { PooledRemoteMachine } from "../api/PooledRemoteMachine.ts"
-import { type ConditionInput, findCondition, removeCondition, setConditions } from "../domain/Conditions.ts"
+import { type ConditionInput, removeCondition, setCondition, setConditions } from "../domain/Conditions.ts"
 import type { HostView } from "../domain/Pool.ts"
 import { rfc3339 } from "../domain/Rfc3339.ts"
 import type { JsonObject } from "../kube/KubeClient.ts"
-import { CLEAN, hostView, REACHABLE } from "./Objects.ts"
+import { CLEAN, contradictedSince, hostView, REACHABLE } from "./Objects.ts"
 
 export type Verdict =
   /** A machine may have it: connected, logged in, root or sudo, and nobody's. */
@@ -39,11 +39,7 @@ export const make = (): PoolVerdicts => {
   const of = (host: PooledRemoteMachine): Verdict | undefined => {
     const one = known.get(host.metadata.uid ?? "")
     if (one === undefined || one.generation !== host.metadata.generation) return undefined
-    if (one.verdict._tag === "Unreachable") return one.verdict
-    // A machine that could not connect knows better than a probe before it.
-    const reachable = findCondition(host.status?.conditions, REACHABLE)
-    const since = Date.parse(reachable?.lastTransitionTime ?? "")
-    return reachable?.status === "False" && since > one.at ? undefined : one.verdict
+    return one.verdict._tag === "Usable" && contradictedSince(host, one.at) ? undefined : one.verdict
   }
   return {
     put: (host, verdict, now) => {
@@ -62,7 +58,8 @@ export const make = (): PoolVerdicts => {
             ...view,
             suspect: verdict._tag === "Unreachable",
             healthy: verdict._tag !== "Unreachable",
-            unclean: verdict._tag === "Unclean"
+            unclean: verdict._tag === "Unclean",
+            doubted: verdict._tag === "Unclean"
           }
     }
   }
@@ -81,6 +78,26 @@ export const conditionsWhen = (
   return setConditions(kept, [{ type: "Ready", status: "True", reason: phase }], rfc3339(now)).map((one) => ({
     ...one
   }))
+}
+
+const SET_ASIDE = {
+  suspect: { phase: "Suspect", type: REACHABLE, reason: "ConnectFailed", found: "could not connect" },
+  unclean: { phase: "Unclean", type: CLEAN, reason: "ForeignTenant", found: "found another's tenant on it" }
+} as const
+
+/** The status of a host that a machine (`namespace/name`) gives back for its own sake. `now`: RFC 3339. */
+export const statusSetAside = (
+  why: keyof typeof SET_ASIDE,
+  machine: string,
+  host: PooledRemoteMachine | undefined,
+  now: string
+): JsonObject => {
+  const { phase, type, reason, found } = SET_ASIDE[why]
+  const message = `RemoteMachine ${machine} ${found}; nobody is given this host for a while`
+  // A new transition time each time: it is set aside from now on.
+  const others = (host?.status?.conditions ?? []).filter((one) => one.type !== type)
+  const conditions = setCondition(others, { type, status: "False", reason, message }, now)
+  return { phase, conditions: conditions.map((one) => ({ ...one })) }
 }
 
 /** The conditions that show a verdict; of one that was not reached nothing new is known but that. */

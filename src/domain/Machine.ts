@@ -12,6 +12,7 @@ import {
   cleaning,
   Event,
   type Failure,
+  type Leaving,
   type Observed,
   Phase,
   type Pins,
@@ -227,6 +228,12 @@ const failed = (state: State, attempt: number, failure: Failure): Step => {
       return [state, none]
     case "Claimed": {
       if (state.attempt !== attempt || phase.leaving !== "no") return [state, none]
+      // Whose it is, only a person can say; a machine that has touched nothing there need not wait for that.
+      if (failure.another === true && phase.claim.host !== "")
+        return [
+          anew(state, Phase.Claimed({ ...phase, failure, leaving: "unclean" })),
+          [...told(phase.failure, failure), notices.givenBack(phase.claim)]
+        ]
       if (failure.retry !== "backoff")
         return [to(state, Phase.Claimed({ ...phase, failure })), told(phase.failure, failure)]
       const failures = phase.failures + 1
@@ -295,8 +302,8 @@ export const opening = ({ phase }: State): ReadonlyArray<Notice> =>
 
 const unclaimed = Phase.Pending({ waiting: [], deleting: false })
 
-/** `leaving`: which release it was. A suspect host given back must not pass for the end of a deletion. */
-const released = (state: State, leaving: "deleted" | "suspect"): Step => {
+/** `leaving`: which release it was. A host given back for its own sake must not pass for the end of a deletion. */
+const released = (state: State, leaving: Exclude<Leaving, "no">): Step => {
   const { phase } = state
   switch (phase._tag) {
     case "Pending":
@@ -305,7 +312,7 @@ const released = (state: State, leaving: "deleted" | "suspect"): Step => {
       if (phase.leaving !== leaving) return [state, none]
       return [anew(state, leaving === "deleted" ? Phase.Deleted() : unclaimed), none]
     case "Cleaning":
-      return phase.work === "clean" || leaving === "suspect" ? [state, none] : [anew(state, Phase.Deleted()), none]
+      return phase.work === "clean" || leaving !== "deleted" ? [state, none] : [anew(state, Phase.Deleted()), none]
     case "Provisioning":
     case "Ready":
     case "Deleted":

@@ -13,6 +13,12 @@ export const claimed = (claim: Claim): Notice => ({
   message: `Claimed ${hostOf(claim)} (claim ${claim.id})`
 })
 
+export const givenBack = (claim: Claim): Notice => ({
+  type: "Normal",
+  reason: "HostGivenBack",
+  message: `Gave ${hostOf(claim)} back untouched: another one of its pool is free`
+})
+
 export const waiting = (waiting: Waiting): Notice =>
   waiting.on === "Host" || waiting.on === "Refused"
     ? { type: "Warning", reason: waiting.reason, message: waiting.message }

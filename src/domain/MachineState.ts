@@ -28,6 +28,8 @@ export interface Failure {
   readonly final?: true
   /** It failed on the way, at a jump host: the host itself is not to be suspected. */
   readonly elsewhere?: true
+  /** The host is another tenant's, and another one of its pool is free. */
+  readonly another?: true
 }
 
 export interface Progress {
@@ -93,7 +95,7 @@ export type Phase = Data.TaggedEnum<{
   Deleted: {}
 }>
 /** Why an untouched host is given back. */
-export type Leaving = "no" | "deleted" | "suspect"
+export type Leaving = "no" | "deleted" | "suspect" | "unclean"
 export type Pace = "connect" | "step"
 export const Phase = Data.taggedEnum<Phase>()
 

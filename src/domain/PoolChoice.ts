@@ -28,9 +28,10 @@ export const choose = (state: State, request: Request): Choice => {
   const intended = machine?.claim
   if (intended !== undefined && intended.host !== "") {
     const host = hostOf(state, `${request.namespace}/${intended.host}`)
+    const isFree =
+      host !== undefined && !isUncleanFor(host, machine) && unavailable(state, host, request.uid) === undefined
     // Already ours, or still free: the same claim is completed (crash-point table, rows "intent" and "claim").
-    if (host?.claim?.id === intended.id || (host !== undefined && unavailable(state, host, request.uid) === undefined))
-      return { _tag: "Host", claim: { ...intended, uid: request.uid } }
+    if (host?.claim?.id === intended.id || isFree) return { _tag: "Host", claim: { ...intended, uid: request.uid } }
   }
   const used = domainUse(state, machine)
   let best: HostView | undefined
@@ -75,6 +76,9 @@ const countDomains = (state: State, machine: MachineView | undefined): Map<strin
 
 // ---------------------------------------------------------------------------------------------------- who may have it
 
+const isUncleanFor = (host: HostView, machine: MachineView | undefined): boolean =>
+  host.unclean && machine?.adopts !== true
+
 /** Why this host can't be claimed by that machine now; undefined when it can. */
 const unsuitable = (
   state: State,
@@ -84,12 +88,25 @@ const unsuitable = (
 ): string | undefined => {
   const why = unavailable(state, host, uid)
   if (why !== undefined) return why
-  if (host.unclean && machine?.adopts !== true) return "not clean"
+  if (isUncleanFor(host, machine)) return "not clean"
   if (machine?.failureDomain !== undefined && host.failureDomain !== machine.failureDomain)
     return `not in failure domain ${JSON.stringify(machine.failureDomain)}`
   if (machine?.selector !== undefined && !machine.selector.matches(host.labels))
     return `not selected by ${JSON.stringify(machine.selector.text)}`
   return undefined
+}
+
+/** A host of the pool that this machine could have instead of the one it has, and that is not likely to be as bad. */
+export const hasAnother = (
+  state: State,
+  { uid, namespace, pool }: Pick<Request, "uid" | "namespace" | "pool">
+): boolean => {
+  const machine = machineOf(state, uid)
+  for (const key of index.members(state.index, namespace, pool ?? "")) {
+    const host = hostOf(state, key)
+    if (host !== undefined && !host.doubted && unsuitable(state, host, uid, machine) === undefined) return true
+  }
+  return false
 }
 
 /** Why this host can be claimed by nobody, or not by that machine, whatever it asks for; undefined when it can. */

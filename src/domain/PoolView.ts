@@ -28,8 +28,10 @@ export interface HostView {
   readonly suspect: boolean
   /** Somebody connected lately. */
   readonly healthy: boolean
-  /** Its own record names a tenant that no object knows of, or says quarantined. */
+  /** Its own record names a tenant that no object knows of, or says quarantined; for now only whoever adopts gets it. */
   readonly unclean: boolean
+  /** It was found unclean once, and nobody has used it or found it clean since. */
+  readonly doubted: boolean
 }
 
 /** A RemoteMachine, as far as choosing goes. */

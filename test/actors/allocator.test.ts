@@ -348,6 +348,37 @@ describe("PoolAllocator", () => {
       }).pipe(Effect.scoped)
   )
 
+  for (const limit of [1, 2, 3, 4])
+    for (const after of [false, true])
+      it.effect(
+        `a host given back as unclean, crash ${after ? "after" : "before"} write ${limit}: one host, or none`,
+        () =>
+          Effect.gen(function* () {
+            const { kube } = yield* world
+            for (const index of [1, 2]) yield* createHost(kube, { name: `h${index}`, address: `10.0.0.${index}` })
+            const machine = yield* createMachine(kube, { name: "m1", pool: "default" })
+            const first = yield* process(kube)
+            const { claim } = yield* first.allocator.claim(claimantOf(machine), told)
+            assert.strictEqual(claim.host, "h1")
+            yield* first.crash
+            const second = yield* process(kube, limit, after)
+            yield* Effect.forkChild(
+              second.allocator.release(claimantOf(machine), claim, { leaving: "unclean", fence: 0 })
+            )
+            yield* TestClock.adjust("1 second")
+            yield* second.crash
+            const third = yield* process(kube)
+            const found = yield* third.allocator.claim(claimantOf(machine), told)
+            const given = claimOf(yield* kube.get(PooledRemoteMachines, ref("h1"))) === undefined
+            assert.strictEqual(found.claim.host, given ? "h2" : "h1")
+            const [mine, other] = given ? ["h2", "h1"] : ["h1", "h2"]
+            assertClaimed(yield* kube.get(RemoteMachines, ref("m1")), yield* kube.get(PooledRemoteMachines, ref(mine)))
+            assert.isUndefined(claimOf(yield* kube.get(PooledRemoteMachines, ref(other))))
+            // It may be given back untouched in four writes, and then it is.
+            if (limit === 4 && after) assert.isTrue(given)
+          }).pipe(Effect.scoped)
+      )
+
   it.effect("a host whose claim no machine carries is held as Orphaned, and freed only by hand", () =>
     Effect.gen(function* () {
       const { kube } = yield* world

@@ -67,6 +67,7 @@ const phases: Readonly<Record<string, Phase>> = {
   "claimed, blocked": Phase.Claimed({ ...taken, failure: failure("waitForChange") }),
   "claimed, leaves": Phase.Claimed({ ...taken, leaving: "deleted" }),
   "claimed, suspect": Phase.Claimed({ ...taken, leaving: "suspect" }),
+  "claimed, unclean": Phase.Claimed({ ...taken, leaving: "unclean" }),
   provisioning: Phase.Provisioning(running),
   "provisioning, blocked": Phase.Provisioning({ ...running, failure: failure("budget") }),
   "provisioning, cleans": Phase.Provisioning({ ...running, work: "clean" }),
@@ -115,7 +116,8 @@ const events = (attempt: number): Readonly<Record<string, Event>> => ({
   uncleanable: Event.Uncleanable({ attempt, failure: failure("waitForChange") }),
   changed: Event.InputsChanged(),
   released: Event.Released({ leaving: "deleted" }),
-  "released, suspect": Event.Released({ leaving: "suspect" })
+  "released, suspect": Event.Released({ leaving: "suspect" }),
+  "released, unclean": Event.Released({ leaving: "unclean" })
 })
 
 const short = ({ phase, attempt }: State): string => {
@@ -139,6 +141,7 @@ const TABLE: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   },
   "claimed, leaves": { released: "Deleted anew" },
   "claimed, suspect": { "released, suspect": "Pending anew" },
+  "claimed, unclean": { "released, unclean": "Pending anew" },
   provisioning: {
     progressed: "Provisioning run",
     provisioned: "Ready",
@@ -344,6 +347,25 @@ describe("budgets", () => {
     const own = Phase.Claimed({ ...taken, claim: { ...claim, host: "" }, unreached: CONNECT_BUDGET })
     const still = follow(state(own), Event.Failed({ attempt: ATTEMPT, failure: failure("backoff") }))
     assert.strictEqual(short(still), "Claimed anew", "a machine's own host is all it has")
+  })
+
+  it("a host of another tenant is given back only for one that is free, and only if the machine has a pool", () => {
+    const foreign = { ...failure("waitForChange"), reason: "ForeignTenant" }
+    const failed = (phase: typeof taken, more: { another?: true }) =>
+      transition(state(Phase.Claimed(phase)), Event.Failed({ attempt: ATTEMPT, failure: { ...foreign, ...more } }))
+    assert.strictEqual(short(failed(taken, {})[0]), "Claimed", "it is looked at again")
+    const [leaves, told] = failed(taken, { another: true })
+    assert.strictEqual(short(leaves), "Claimed unclean anew")
+    assert.deepInclude(activity(leaves), { _tag: "Release", leaving: "unclean" })
+    assert.deepStrictEqual(
+      told.map(({ reason }) => reason),
+      ["ForeignTenant", "HostGivenBack"]
+    )
+    const [again] = failed({ ...taken, claim: { ...claim, host: "" } }, { another: true })
+    assert.strictEqual(short(again), "Claimed")
+    const deleted = Phase.Claimed({ ...taken, leaving: "deleted" })
+    const late = follow(state(deleted), Event.Failed({ attempt: ATTEMPT, failure: { ...foreign, another: true } }))
+    assert.strictEqual(short(late), "Claimed deleted")
   })
 
   it("a step is tried so often, then a person is needed, whose retry is one more try", () => {

@@ -59,7 +59,8 @@ class Model {
       releaseAsked: false,
       suspect: blocked === "suspect",
       healthy: false,
-      unclean: false
+      unclean: false,
+      doubted: false
     }
   }
 

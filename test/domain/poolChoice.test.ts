@@ -30,6 +30,7 @@ const host = (name: string, more: Partial<Pool.HostView> = {}): Pool.Event => ({
     suspect: false,
     healthy: false,
     unclean: false,
+    doubted: false,
     ...more
   }
 })
@@ -223,6 +224,35 @@ describe("which host", () => {
   it("one that is not clean, for a machine that may take it over", () => {
     const state = having(host("h1", { unclean: true }), machine("m", { adopts: true }), asks("m"))
     assert.deepStrictEqual(given(state), { m: "h1" })
+  })
+
+  it("another one that is free, as good as not doubted: nobody is sent from one foreign host to the next", () => {
+    const mine = claim("m", "h1")
+    const held = [host("h1", { claim: mine }), machine("m", { claim: mine, address: "h1:22" })]
+    const request = { uid: "m", namespace: "default", pool: "p" }
+    const others: ReadonlyArray<readonly [Partial<Pool.HostView>, boolean]> = [
+      [{}, true],
+      [{ doubted: true }, false],
+      [{ unclean: true, doubted: true }, false],
+      [{ suspect: true }, false],
+      [{ claim: claim("x", "h2") }, false],
+      [{ pool: "q" }, false]
+    ]
+    for (const [more, is] of others)
+      assert.strictEqual(Pool.hasAnother(having(...held, host("h2", more)), request), is, JSON.stringify(more))
+    const choosy = machine("m", { claim: mine, selector: selector("never") })
+    assert.isFalse(Pool.hasAnother(having(...held, host("h2"), choosy), request))
+    assert.isFalse(Pool.hasAnother(having(...held, host("h2")), { ...request, pool: undefined }))
+  })
+
+  it("an intent whose host was given back as unclean, the machine's part of it unwritten, is for another one", () => {
+    const intent = claim("m", "h1")
+    const unclean = host("h1", { unclean: true, doubted: true })
+    const state = having(unclean, host("h2"), machine("m", { claim: intent }), asks("m"))
+    assert.deepStrictEqual(given(state), { m: "h2" })
+    assert.deepStrictEqual(given(having(unclean, machine("m", { claim: intent, adopts: true }), asks("m"))), {
+      m: "h1"
+    })
   })
 
   it("an intent is completed on its host, whatever the selector says now", () => {

@@ -148,8 +148,8 @@ export const guards: ReadonlyArray<Guard> = [
     name: "foreign-tenant",
     file: ACTIVITIES,
     promise: "a host of another tenant is not taken",
-    guard: "if (held && !mayAdopt(machine)) return yield* Effect.fail(foreign(machine, tenancy))",
-    instead: "",
+    guard: "if (held && !mayAdopt(machine))",
+    instead: "if (held && mayAdopt(machine) && false)",
     tests: ["test/adoptForeign.test.ts"]
   },
   {
@@ -336,6 +336,22 @@ export const guards: ReadonlyArray<Guard> = [
     guard: "Queue.sliding<Pending>(capacity(EVENTS_WAITING))",
     instead: "Queue.sliding<Pending>(1_000_000)",
     tests: ["test/simulation/checkers.test.ts"]
+  },
+  {
+    name: "no-doubted-host-instead",
+    file: "src/domain/PoolChoice.ts",
+    promise: "no machine goes from one host of another tenant to the next and back",
+    guard: "host !== undefined && !host.doubted && unsuitable",
+    instead: "host !== undefined && unsuitable",
+    tests: ["test/domain/poolChoice.test.ts", "test/foreignHosts.test.ts"]
+  },
+  {
+    name: "unclean-is-set-aside",
+    file: "src/actors/Objects.ts",
+    promise: "a host that was given back as another tenant's is not chosen at once again",
+    guard: "unclean: uncleanFor(host, now) > 0",
+    instead: "unclean: false",
+    tests: ["test/foreignHosts.test.ts", "test/actors/allocator.test.ts"]
   },
   {
     name: "shell-that-is-none",

@@ -8,7 +8,9 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
 import { RemoteMachines } from "../../src/api/RemoteMachine.ts"
+import { TENANCY_FILE } from "../../src/hosts/Protocol.ts"
 import { faultyKubeClient, noKubeFaults } from "../../src/simulation/Faults.ts"
+import { encodeTenancy } from "../../src/simulation/hosts/Journal.ts"
 import { type Line, storyOf } from "../../src/simulation/Story.ts"
 import { makeWorld, type World } from "../../src/simulation/World.ts"
 import { createMachine, ref } from "../support/cluster.ts"
@@ -95,6 +97,25 @@ describe("stories", () => {
       hosts[0]?.setReachability("refusing")
       yield* pass(60)
     })
+  )
+
+  story(
+    "foreign-host",
+    "A host is another cluster's: it is given back untouched, and another one is taken",
+    (telling) =>
+      Effect.gen(function* () {
+        const { hosts } = yield* begin(telling, 2)
+        const record = {
+          claim: "other",
+          machine: "prod/m7",
+          cluster: "u9",
+          fence: 3,
+          bootId: "b",
+          state: "ready"
+        } as const
+        yield* Effect.orDie(hosts[0]?.disk.write(TENANCY_FILE, encodeTenancy(record)) ?? Effect.void)
+        yield* pass(60)
+      })
   )
 
   story("leader-change", "The leader crashes in the middle of a run; the next one re-attaches", (telling) =>

@@ -46,6 +46,7 @@ export const machinePhases: ReadonlyArray<Machine.Phase> = [
   P.Claimed({ claim, fence: 0, failures: 0, unreached: 0, failure: failure("waitForChange"), leaving: "no" }),
   P.Claimed({ claim, fence: 0, failures: 0, unreached: 0, failure: undefined, leaving: "deleted" }),
   P.Claimed({ claim, fence: 0, failures: 0, unreached: 0, failure: undefined, leaving: "suspect" }),
+  P.Claimed({ claim, fence: 0, failures: 0, unreached: 0, failure: undefined, leaving: "unclean" }),
   P.Provisioning(running),
   P.Provisioning({ ...running, stepAttempt: Machine.STEP_BUDGET }),
   P.Provisioning({ ...running, failure: failure("budget") }),
@@ -90,7 +91,8 @@ const machineEvents = (attempt: number): ReadonlyArray<readonly [string, Machine
   ["failed, a person is needed", E.Failed({ attempt, failure: failure("waitForChange") })],
   ["step failed", E.Failed({ attempt, failure: failure("budget") })],
   ["released", E.Released({ leaving: "deleted" })],
-  ["released as suspect", E.Released({ leaving: "suspect" })]
+  ["released as suspect", E.Released({ leaving: "suspect" })],
+  ["released as unclean", E.Released({ leaving: "unclean" })]
 ]
 
 const edgesOf = <Phase extends { readonly _tag: string }, Event>(

@@ -56,7 +56,10 @@ const ofMachine = (
   } else if (phase === "Claimed" && isForgotten(host, claimOf(machine), lost)) {
     return []
   } else if (phase === "Pending" && !isMeant(machine, hosts)) {
-    const free = hosts.filter((host) => host.spec.pool === machine.spec.pool && claimOf(host) === undefined)
+    // One that somebody was given up on, and whose object was made anew, is looked at again only after a while.
+    const free = hosts.filter(
+      (one) => one.spec.pool === machine.spec.pool && claimOf(one) === undefined && one.status?.phase !== "Unclean"
+    )
     return free.length === 0 ? [] : [{ what: `${name} waits, though ${free[0]?.metadata.name} is free (${why})` }]
   }
   // A person took the key away while others still need it: whoever comes now has to be given another one.

@@ -39,7 +39,7 @@ export interface TokenUse {
   readonly isWanted: Effect.Effect<boolean, KubeError>
 }
 
-/** Tries to ask whether a token that was just made is wanted, and to take it back. */
+/** Tries to ask whether a token is wanted, and to take back one that was just made. */
 const TAKE_BACK_TRIES = 4
 const TAKE_BACK_PAUSE_MILLIS = 1_000
 const patiently = <A>(call: Effect.Effect<A, KubeError>): Effect.Effect<A, KubeError> =>
@@ -76,25 +76,35 @@ const absent = <A>(read: Effect.Effect<A, KubeError>): Effect.Effect<A | undefin
 const expires = ({ ttlSeconds }: TokenUse) => Effect.map(Clock.currentTimeMillis, (now) => now + ttlSeconds * 1000)
 
 /**
- * Asks only afterwards whether the config is still there, and takes the token back if not: another leader may have revoked
- * it and seen the config off just before, and then nobody else would ever revoke this one. Asked whatever the answer was,
- * which may be lost, and not interrupted between.
+ * Asks before and afterwards whether the config is still there. Before: a leader that was held for long would make one for
+ * a config that is long gone, and may end before it can take it back. Afterwards, for another leader may have revoked it
+ * and seen the config off just now, and then nobody else would ever revoke this one: then it is taken back. Asked whatever
+ * the answer was, which may be lost, and not interrupted between.
  */
-const createSecret = (workload: KubeClientShape, use: TokenUse, token: BootstrapToken) =>
-  Effect.gen(function* () {
-    const end = yield* expires(use)
-    const secret = labelled(use.secretFor(token, end), CONFIG_UID_LABEL, use.configUid)
-    const made = yield* Effect.exit(workload.create(Secrets, secret))
-    if (yield* Effect.orElseSucceed(patiently(use.isWanted), () => false)) return yield* made
-    yield* Effect.ignore(patiently(remove(workload, tokenSecretName(token.id))))
-    return yield* new KubeError({
+const createSecret = (workload: KubeClientShape, use: TokenUse, token: BootstrapToken) => {
+  const unwanted = (outcome: string) =>
+    new KubeError({
       reason: "NotFound",
       verb: "create",
       kind: "Secret",
       ...ref(tokenSecretName(token.id)),
-      message: "the bootstrap config that this token was made for is gone, or can't be read: the token was taken back"
+      message: `the bootstrap config that this token is for is gone, or can't be read: ${outcome}`
     })
-  }).pipe(Effect.uninterruptible)
+  const isWanted = Effect.orElseSucceed(patiently(use.isWanted), () => false)
+  return Effect.gen(function* () {
+    if (!(yield* isWanted)) return yield* unwanted("none was made")
+    const end = yield* expires(use)
+    const secret = labelled(use.secretFor(token, end), CONFIG_UID_LABEL, use.configUid)
+    return yield* Effect.uninterruptible(
+      Effect.gen(function* () {
+        const made = yield* Effect.exit(workload.create(Secrets, secret))
+        if (yield* isWanted) return yield* made
+        yield* Effect.ignore(patiently(remove(workload, tokenSecretName(token.id))))
+        return yield* unwanted("the token was taken back")
+      })
+    )
+  })
+}
 
 /** The same Secret with a later end: the bootstrap data that carries the token keeps its bytes. */
 const renew = (workload: KubeClientShape, use: TokenUse, name: string) =>

@@ -381,8 +381,16 @@ export const guards: ReadonlyArray<Guard> = [
     name: "token-taken-back",
     file: "src/actors/BootstrapTokenSecrets.ts",
     promise: "a token that was made for a config that is gone is taken back",
-    guard: "if (yield* Effect.orElseSucceed(patiently(use.isWanted), () => false)) return yield* made",
+    guard: "if (yield* isWanted) return yield* made",
     instead: "return yield* made",
+    tests: ["test/actors/bootstrapTokens.test.ts"]
+  },
+  {
+    name: "token-not-made",
+    file: "src/actors/BootstrapTokenSecrets.ts",
+    promise: "no token is made for a config that is known to be gone: who makes it may end before it can take it back",
+    guard: 'if (!(yield* isWanted)) return yield* unwanted("none was made")',
+    instead: "",
     tests: ["test/actors/bootstrapTokens.test.ts"]
   }
 ]

@@ -44,6 +44,8 @@ export interface Options {
   /** Of the Cluster. */
   readonly name: string
   readonly look: Effect.Effect<Sight>
+  /** Whether any Machine of it waits for its Node: asked at every piece of news, so without looking at all of them. */
+  readonly isNeeded: Effect.Effect<boolean>
 }
 
 /** The provider's watches: something about the cluster's Machines changed. */
@@ -100,7 +102,7 @@ const oneLife = Effect.fnUntraced(function* (options: Options, mailbox: Mailbox<
   yield* mailbox.clear
   /** Rung when the Nodes or the Machines are others than they were. */
   const bell = yield* Queue.sliding<void>(1)
-  const observed = Effect.map(options.look, ({ needs }) => NodeWatch.Event.Observed({ needed: needs.length > 0 }))
+  const observed = Effect.map(options.isNeeded, (needed) => NodeWatch.Event.Observed({ needed }))
 
   const translated: Mailbox<NodeWatch.Event> = {
     post: mailbox.post,

@@ -17,9 +17,8 @@ import { rfc3339 } from "../domain/Rfc3339.ts"
 import type { JsonObject, KubeClientShape, ObjectRef } from "../kube/KubeClient.ts"
 import type { KubeError } from "../kube/KubeError.ts"
 import { keyOf } from "./Objects.ts"
+import { ProgressPace } from "./ProgressPace.ts"
 
-/** Two status writes of one object that only show progress are at least this far apart, milliseconds. */
-export const PROGRESS_INTERVAL_MILLIS = 1_000
 /** How often a write reads again after a conflict until this life ends. */
 export const CONFLICT_RETRIES = 5
 
@@ -80,6 +79,7 @@ export const make = Effect.fnUntraced(function* <A extends KubeObject, State>(
   recording: Recording<A, State>
 ) {
   const { kind } = recording
+  const pace = yield* ProgressPace
   let object = first
   let wanted: State | undefined
   const ref: ObjectRef = { namespace: first.metadata.namespace ?? "", name: first.metadata.name }
@@ -148,7 +148,7 @@ export const make = Effect.fnUntraced(function* <A extends KubeObject, State>(
     while (true) {
       const when = yield* Queue.take(wake)
       // Anything that must be shown at once cuts the wait short.
-      if (when === "soon") yield* Effect.raceFirst(Effect.sleep(PROGRESS_INTERVAL_MILLIS), urgent)
+      if (when === "soon") yield* Effect.raceFirst(Effect.flatMap(pace, Effect.sleep), urgent)
       const exit = yield* Effect.exit(one.withPermit(writeStatus))
       failures = exit._tag === "Success" ? 0 : failures + 1
       if (exit._tag === "Failure") {

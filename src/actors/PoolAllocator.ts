@@ -112,6 +112,8 @@ const make = Effect.gen(function* () {
   const releasing = new Set<string>()
   const verdicts = PoolVerdicts.make()
   let state = Pool.empty
+  /** Those who wait will be told what they wait for. */
+  let telling = false
   const status = yield* PoolStatus.make(kube, {
     host: (key) => hosts.get(key),
     verdicts,
@@ -129,25 +131,26 @@ const make = Effect.gen(function* () {
   const dispatch = (event: Pool.Event): Effect.Effect<void> =>
     Effect.gen(function* () {
       const before = state
-      state = Pool.transition(state, event)
-      yield* Effect.forEach(Pool.rivals(before, state, event), status.look, { discard: true })
-      if (state.grants !== before.grants)
-        // Identity: one event may end a grant and make the next one for the same machine.
-        for (const grant of HashMap.values(state.grants))
-          if (Option.getOrUndefined(HashMap.get(before.grants, grant.request.uid)) !== grant) yield* start(grant)
-      if (state.waiting.length > 0) yield* tellWaiters
+      const after = Pool.transition(before, event)
+      state = after
+      yield* Effect.forEach(Pool.rivals(before, after, event), status.look, { discard: true })
+      for (const grant of after.granted)
+        if (Option.getOrUndefined(HashMap.get(state.grants, grant.request.uid)) === grant) yield* start(grant)
+      if (state.waiting.length > 0 && !telling) {
+        telling = true
+        yield* Effect.forkIn(Effect.andThen(Effect.yieldNow, tellWaiters), scope)
+      }
     })
 
-  const tellWaiters = Effect.suspend(() =>
-    Effect.forEach(
-      state.waiting,
-      (request) => {
-        const why = waiters.has(request.uid) ? Pool.whyWaiting(state, request.uid) : undefined
-        return why === undefined ? Effect.void : waiters.tell(request.uid, why)
-      },
+  /** Once for everything that happened at one time. */
+  const tellWaiters = Effect.suspend(() => {
+    telling = false
+    return Effect.forEach(
+      Pool.whyWaiting(state),
+      ([uid, why]) => (waiters.has(uid) ? waiters.tell(uid, why) : Effect.void),
       { discard: true }
     )
-  )
+  })
 
   /** Whose actor has not asked yet is only promised the host. */
   const start = Effect.fnUntraced(function* (grant: Pool.Grant) {

@@ -8,7 +8,7 @@ import * as HashMap from "effect/HashMap"
 import * as Option from "effect/Option"
 import { choose, kindOf, machineOf, promiseOf } from "./PoolChoice.ts"
 import * as index from "./PoolIndex.ts"
-import type { Request, State } from "./PoolState.ts"
+import type { Grant, Request, State } from "./PoolState.ts"
 import type { HostView, MachineView } from "./PoolView.ts"
 
 export { type Choice, choose, claimants, hasAnother, isOrphan, unavailable, whyWaiting } from "./PoolChoice.ts"
@@ -31,30 +31,23 @@ export type Event =
 
 // ---------------------------------------------------------------------------------------------------- transition
 
-export const transition = (state: State, event: Event): State => {
+export const transition = (state: State, event: Event): State =>
+  decide(state.granted.length === 0 ? state : { ...state, granted: [] }, event)
+
+const decide = (state: State, event: Event): State => {
   switch (event._tag) {
     case "HostSeen": {
       const { host } = event
       const before = Option.getOrUndefined(HashMap.get(state.hosts, host.key))
-      const next = {
-        ...state,
-        hosts: HashMap.set(state.hosts, host.key, host),
-        index: index.host(state.index, before, host)
-      }
+      const next = withHost(state, host.key, host)
       // Its former address may have kept another host, of any pool, out.
       const moved = before !== undefined && index.addressOf(before) !== index.addressOf(host)
       return assign(next, moved ? undefined : poolKey(host.namespace, host.pool))
     }
     case "HostGone": {
-      const before = Option.getOrUndefined(HashMap.get(state.hosts, event.key))
-      if (before === undefined) return state
-      const next = {
-        ...state,
-        hosts: HashMap.remove(state.hosts, event.key),
-        index: index.host(state.index, before, undefined)
-      }
+      if (!HashMap.has(state.hosts, event.key)) return state
       // Its address may have kept another host of this address out.
-      return assign(next)
+      return assign(withHost(state, event.key, undefined))
     }
     case "MachineSeen": {
       const { machine } = event
@@ -89,18 +82,16 @@ export const transition = (state: State, event: Event): State => {
       const ended = Option.getOrUndefined(HashMap.get(state.grants, event.uid))
       const waiting = state.waiting.filter((one) => one.uid !== event.uid)
       if (ended === undefined) return waiting.length === state.waiting.length ? state : { ...state, waiting }
-      const promised = HashMap.remove(state.promised, promiseOf(state, ended.request, ended.claim))
-      return assign({ ...state, waiting, grants: HashMap.remove(state.grants, event.uid), promised })
+      return assign({ ...unpromised(state, ended), waiting, grants: HashMap.remove(state.grants, event.uid) })
     }
     case "GrantEnded": {
       const ended = Option.getOrUndefined(HashMap.get(state.grants, event.uid))
       if (ended === undefined) return state
-      const grants = HashMap.remove(state.grants, event.uid)
-      const { request, claim } = ended
-      const promised = HashMap.remove(state.promised, promiseOf(state, request, claim))
-      if (event.granted) return { ...state, grants, promised }
+      const { request } = ended
+      const without = { ...unpromised(state, ended), grants: HashMap.remove(state.grants, event.uid) }
+      if (event.granted) return without
       // It lost a race: it waits in its old place.
-      const next = enqueue({ ...state, grants, promised }, request)
+      const next = enqueue(without, request)
       return request.pool === undefined ? grant(next, request) : assign(next, poolKey(request.namespace, request.pool))
     }
   }
@@ -185,14 +176,37 @@ const assignOne = (state: State, uid: string): State => {
 const grant = (state: State, request: Request): State => {
   const choice = choose(state, request)
   if (choice._tag === "None") return state
+  const made: Grant = { request, claim: choice.claim, replaces: machineOf(state, request.uid)?.claim?.id }
   return {
-    ...state,
+    ...promise(state, promiseOf(state, request, choice.claim), request.uid),
     waiting: state.waiting.filter((one) => one.uid !== request.uid),
-    grants: HashMap.set(state.grants, request.uid, {
-      request,
-      claim: choice.claim,
-      replaces: machineOf(state, request.uid)?.claim?.id
-    }),
-    promised: HashMap.set(state.promised, promiseOf(state, request, choice.claim), request.uid)
+    grants: HashMap.set(state.grants, request.uid, made),
+    granted: [...state.granted, made]
   }
 }
+
+// ------------------------------------------------------------------------------------ hosts and who was promised them
+
+const withHost = (state: State, key: string, host: HostView | undefined): State => {
+  const before = Option.getOrUndefined(HashMap.get(state.hosts, key))
+  const isPromised = HashMap.has(state.promised, key)
+  return {
+    ...state,
+    hosts: host === undefined ? HashMap.remove(state.hosts, key) : HashMap.set(state.hosts, key, host),
+    index: index.vacancy(index.host(state.index, before, host), [before, isPromised], [host, isPromised])
+  }
+}
+
+/** `uid` undefined: it is nobody's any more. */
+const promise = (state: State, what: string, uid: string | undefined): State => {
+  const host = Option.getOrUndefined(HashMap.get(state.hosts, what))
+  const wasPromised = HashMap.has(state.promised, what)
+  return {
+    ...state,
+    promised: uid === undefined ? HashMap.remove(state.promised, what) : HashMap.set(state.promised, what, uid),
+    index: index.vacancy(state.index, [host, wasPromised], [host, uid !== undefined])
+  }
+}
+
+const unpromised = (state: State, { request, claim }: Grant): State =>
+  promise(state, promiseOf(state, request, claim), undefined)

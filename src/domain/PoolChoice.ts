@@ -34,12 +34,13 @@ export const choose = (state: State, request: Request): Choice => {
     if (host?.claim?.id === intended.id || isFree) return { _tag: "Host", claim: { ...intended, uid: request.uid } }
   }
   const used = domainUse(state, machine)
-  let best: HostView | undefined
-  for (const key of index.members(state.index, request.namespace, request.pool)) {
+  const where = { namespace: request.namespace, pool: request.pool, failureDomain: machine?.failureDomain }
+  const candidates = index.bestFree(state.index, where, (key) => {
     const host = hostOf(state, key)
-    if (host === undefined || unsuitable(state, host, request.uid, machine) !== undefined) continue
-    if (best === undefined || before(host, best, used)) best = host
-  }
+    return host === undefined || unsuitable(state, host, request.uid, machine) !== undefined ? undefined : host
+  })
+  let best: HostView | undefined
+  for (const host of candidates) if (best === undefined || before(host, best, used)) best = host
   return best === undefined ? { _tag: "None", ...whyNone(state, request) } : { _tag: "Host", claim: fresh(best.name) }
 }
 
@@ -102,11 +103,12 @@ export const hasAnother = (
   { uid, namespace, pool }: Pick<Request, "uid" | "namespace" | "pool">
 ): boolean => {
   const machine = machineOf(state, uid)
-  for (const key of index.members(state.index, namespace, pool ?? "")) {
+  const where = { namespace, pool: pool ?? "", failureDomain: machine?.failureDomain }
+  const suits = (key: string): true | undefined => {
     const host = hostOf(state, key)
-    if (host !== undefined && !host.doubted && unsuitable(state, host, uid, machine) === undefined) return true
+    return host !== undefined && !host.doubted && unsuitable(state, host, uid, machine) === undefined ? true : undefined
   }
-  return false
+  return index.bestFree(state.index, where, suits).length > 0
 }
 
 /** Why this host can be claimed by nobody, or not by that machine, whatever it asks for; undefined when it can. */
@@ -178,15 +180,22 @@ const whyNone = (state: State, request: Request): { readonly reason: string; rea
   }
 }
 
-/** What a waiting machine is told; undefined when it does not wait here. */
+/**
+ * What those are told who wait, by uid. Machines that ask for the same are told the same: the pool is looked through once
+ * for all of them.
+ */
 export const whyWaiting = (
-  state: State,
-  uid: string
-): { readonly reason: string; readonly message: string } | undefined => {
-  const request = state.waiting.find((one) => one.uid === uid)
-  if (request === undefined) return undefined
-  const choice = choose(state, request)
-  return choice._tag === "None" ? choice : undefined
+  state: State
+): ReadonlyMap<string, { readonly reason: string; readonly message: string }> => {
+  const told = new Map<string, { readonly reason: string; readonly message: string }>()
+  const known = new Map<string, Choice>()
+  for (const request of state.waiting) {
+    const kind = kindOf(state, request)
+    const choice = (kind === undefined ? undefined : known.get(kind)) ?? choose(state, request)
+    if (kind !== undefined) known.set(kind, choice)
+    if (choice._tag === "None") told.set(request.uid, choice)
+  }
+  return told
 }
 
 /** Two requests of one kind that carry no claim get a host, or none, together: asking for one answers for the other. */

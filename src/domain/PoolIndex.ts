@@ -1,18 +1,21 @@
 /**
- * Owns the look-ups that keep choosing a host cheap: pool -> hosts, host -> intents, address -> objects,
- * claim id -> machine. Kept beside Pool's state, never a source of truth. Pure and persistent.
+ * Owns the look-ups that keep choosing a host cheap: pool -> hosts, pool -> free hosts in order, host -> intents,
+ * address -> objects, claim id -> machine. Kept beside Pool's state, never a source of truth. Pure and persistent.
  */
 import * as HashMap from "effect/HashMap"
 import * as HashSet from "effect/HashSet"
 import * as Option from "effect/Option"
 import type { Claim } from "./Claim.ts"
 import type { HostView, MachineView } from "./PoolView.ts"
+import * as SortedKeys from "./SortedKeys.ts"
 
 type Sets = HashMap.HashMap<string, HashSet.HashSet<string>>
 
 export interface PoolIndex {
   /** `namespace/pool` -> host keys. */
   readonly pools: Sets
+  /** `namespace/pool` -> failure domain -> ranks of hosts that nobody has, nor was promised: the preferred ones first. */
+  readonly free: HashMap.HashMap<string, HashMap.HashMap<string, SortedKeys.SortedKeys>>
   /** Host key -> uids of machines whose claim names it. */
   readonly intents: Sets
   /** `address:port` -> host keys. */
@@ -27,6 +30,7 @@ export interface PoolIndex {
 
 export const empty: PoolIndex = {
   pools: HashMap.empty(),
+  free: HashMap.empty(),
   intents: HashMap.empty(),
   hostAddresses: HashMap.empty(),
   machineAddresses: HashMap.empty(),
@@ -69,6 +73,54 @@ export const host = (index: PoolIndex, before: HostView | undefined, after: Host
     hostAddresses = add(hostAddresses, addressOf(after), after.key)
   }
   return { ...index, pools, hostAddresses }
+}
+
+const poolOf = ({ namespace, pool }: HostView): string => `${namespace}/${pool}`
+const domainKey = (domain: string | undefined): string => (domain === undefined ? "-" : `=${domain}`)
+/** Healthy before unknown, then by name. */
+const rank = ({ healthy, name }: HostView): string => `${healthy ? 0 : 1}${name}`
+
+const isVacant = (host: HostView): boolean =>
+  host.claim === undefined && host.heldBy === undefined && !host.deleting && !host.maintenance && !host.suspect
+
+/** Whether the host can be given away as far as it goes alone: `promised` before and after. Told after each change of it. */
+export const vacancy = (
+  index: PoolIndex,
+  [before, wasPromised]: readonly [HostView | undefined, boolean],
+  [after, isPromised]: readonly [HostView | undefined, boolean]
+): PoolIndex => {
+  const was = before !== undefined && !wasPromised && isVacant(before) ? before : undefined
+  const is = after !== undefined && !isPromised && isVacant(after) ? after : undefined
+  if (was === is) return index
+  let { free } = index
+  const change = (host: HostView, how: (keys: SortedKeys.SortedKeys, key: string) => SortedKeys.SortedKeys) => {
+    const domains = Option.getOrElse(HashMap.get(free, poolOf(host)), () =>
+      HashMap.empty<string, SortedKeys.SortedKeys>()
+    )
+    const domain = domainKey(host.failureDomain)
+    const keys = how(
+      Option.getOrElse(HashMap.get(domains, domain), () => SortedKeys.empty),
+      rank(host)
+    )
+    const next = keys.length === 0 ? HashMap.remove(domains, domain) : HashMap.set(domains, domain, keys)
+    free = HashMap.size(next) === 0 ? HashMap.remove(free, poolOf(host)) : HashMap.set(free, poolOf(host), next)
+  }
+  if (was !== undefined) change(was, SortedKeys.remove)
+  if (is !== undefined) change(is, SortedKeys.add)
+  return { ...index, free }
+}
+
+/** In each failure domain (or in that one) the preferred host that suits. */
+export const bestFree = <A>(
+  index: PoolIndex,
+  where: { readonly namespace: string; readonly pool: string; readonly failureDomain: string | undefined },
+  suits: (hostKey: string) => A | undefined
+): ReadonlyArray<A> => {
+  const domains = Option.getOrUndefined(HashMap.get(index.free, `${where.namespace}/${where.pool}`))
+  if (domains === undefined) return []
+  const one = where.failureDomain === undefined ? undefined : HashMap.get(domains, domainKey(where.failureDomain))
+  const lists = one === undefined ? [...HashMap.values(domains)] : Option.toArray(one)
+  return lists.flatMap((keys) => SortedKeys.first(keys, (key) => suits(`${where.namespace}/${key.slice(1)}`)) ?? [])
 }
 
 export const namespaceOf = (key: string): string => key.slice(0, key.indexOf("/"))

@@ -33,6 +33,8 @@ export interface State {
   readonly waiting: ReadonlyArray<Request>
   /** By the machine's uid. */
   readonly grants: HashMap.HashMap<string, Grant>
+  /** Those that the last event made. */
+  readonly granted: ReadonlyArray<Grant>
   /** What grants have taken: host key, or `@address:port` of a machine's own host -> uid. */
   readonly promised: HashMap.HashMap<string, string>
 }
@@ -43,5 +45,6 @@ export const empty: State = {
   index: index.empty,
   waiting: [],
   grants: HashMap.empty(),
+  granted: [],
   promised: HashMap.empty()
 }

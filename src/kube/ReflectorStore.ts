@@ -76,6 +76,15 @@ const fold = <A>(earlier: Change<A>, later: Change<A>): Change<A> | undefined =>
   }
 }
 
+const sameValues = (a: ReadonlyArray<string>, b: ReadonlyArray<string>): boolean =>
+  a.length === b.length && a.every((value, at) => value === b[at])
+
+const unindex = (index: Map<string, Set<string>> | undefined, value: string, key: string): void => {
+  const keys = index?.get(value)
+  keys?.delete(key)
+  if (keys?.size === 0) index?.delete(value)
+}
+
 export class ReflectorStore<A extends KubeObject> {
   private readonly objects = new Map<string, A>()
   private readonly indexes = new Map<string, Map<string, Set<string>>>()
@@ -207,14 +216,18 @@ export class ReflectorStore<A extends KubeObject> {
 
   private put(object: A, change: Change<A>): void {
     const key = keyOf(object.metadata)
-    // Before anything is changed: an indexer is the caller's code.
-    const entries = [...this.indexers].map(([name, indexer]) => [name, indexer(object)] as const)
     const current = this.objects.get(key)
-    if (current !== undefined) this.unindex(key, current)
+    // Before anything is changed: an indexer is the caller's code.
+    const moves = [...this.indexers].map(([name, indexer]) => {
+      const was = current === undefined ? [] : indexer(current)
+      const is = indexer(object)
+      return { index: this.indexes.get(name), was, is, same: sameValues(was, is) }
+    })
     this.objects.set(key, object)
-    for (const [name, values] of entries) {
-      const index = this.indexes.get(name)
-      for (const value of values) {
+    for (const { index, was, is, same } of moves) {
+      if (same) continue
+      for (const value of was) unindex(index, value, key)
+      for (const value of is) {
         const keys = index?.get(value)
         if (keys === undefined) index?.set(value, new Set([key]))
         else keys.add(key)
@@ -225,20 +238,11 @@ export class ReflectorStore<A extends KubeObject> {
 
   private delete(key: string, object: A): void {
     const current = this.objects.get(key)
-    if (current !== undefined) this.unindex(key, current)
+    if (current !== undefined)
+      for (const [name, indexer] of this.indexers)
+        for (const value of indexer(current)) unindex(this.indexes.get(name), value, key)
     this.objects.delete(key)
     this.publish({ _tag: "Deleted", object })
-  }
-
-  private unindex(key: string, object: A): void {
-    for (const [name, indexer] of this.indexers) {
-      const index = this.indexes.get(name)
-      for (const value of indexer(object)) {
-        const keys = index?.get(value)
-        keys?.delete(key)
-        if (keys?.size === 0) index?.delete(value)
-      }
-    }
   }
 
   private publish(change: Change<A>): void {

@@ -83,18 +83,23 @@ export const make = Effect.fnUntraced(function* (core: Core, told: boolean) {
       }
     })
 
+  const isNeeded = (namespace: string, name: string): Effect.Effect<boolean> =>
+    Effect.map(
+      core.clusters.get({ namespace, name }),
+      (cluster) => needy.has(keyIn(namespace, name)) && isAtWork(cluster)
+    )
+
   const registry = yield* Registry.make<string, NodeActor.News | NodeWatch.Event, LifeServices>((key, mailbox) => {
     const slash = key.indexOf("/")
     const [namespace, name] = [key.slice(0, slash), key.slice(slash + 1)]
-    return NodeActor.life({ namespace, name, look: look(namespace, name) }, mailbox)
+    const sights = { look: look(namespace, name), isNeeded: isNeeded(namespace, name) }
+    return NodeActor.life({ namespace, name, ...sights }, mailbox)
   })
 
   /** Wakes the cluster's actor; starts one only when there is something for it to do. */
   const changed = Effect.fnUntraced(function* (namespace: string, name: string) {
     const key = keyIn(namespace, name)
-    const cluster = yield* core.clusters.get({ namespace, name })
-    const needs = needy.has(key) && isAtWork(cluster)
-    yield* needs ? registry.observe(key, NEWS) : registry.tell(key, NEWS)
+    yield* (yield* isNeeded(namespace, name)) ? registry.observe(key, NEWS) : registry.tell(key, NEWS)
   })
   const note = (clusterKey: string, name: string, need: Need | undefined): void => {
     const needs = needy.get(clusterKey) ?? new Map<string, Need>()

@@ -7,6 +7,7 @@ import * as Layer from "effect/Layer"
 import { EventRecorder } from "../actors/EventRecorder.ts"
 import { KeyGuard } from "../actors/KeyGuard.ts"
 import { PoolAllocator } from "../actors/PoolAllocator.ts"
+import * as ProgressPace from "../actors/ProgressPace.ts"
 import * as Bootstraps from "./Bootstraps.ts"
 import * as Clusters from "./Clusters.ts"
 import * as Core from "./Core.ts"
@@ -30,5 +31,5 @@ export const start = (inspection: Machines.Inspection = {}) =>
       const bootstrap = nodes === undefined ? [] : [Bootstraps.run(core, nodes)]
       // Side by side: a kind whose CRD is not installed must not hold up the others.
       yield* Effect.all([...infrastructure, ...bootstrap], { concurrency: "unbounded", discard: true })
-    }).pipe(Effect.provideContext(services))
+    }).pipe(Effect.provideContext(services), Effect.provideService(ProgressPace.ProgressPace, ProgressPace.make()))
   })

@@ -16,6 +16,7 @@ import { type HostKeyPin, knownTypes, pinOf, refusal } from "./HostKeys.ts"
 import { type SshLogin, targetName } from "./SshClient.ts"
 import type { SshError } from "./SshError.ts"
 import { connectError, type Failure, forwardError, hostKeyRefused, lostError, toFailure } from "./SshFailure.ts"
+import { inWholePackets } from "./WholePackets.ts"
 
 /** Unanswered keepalives after which the host counts as gone: with an interval of 10 s, after 40 s. */
 const KEEPALIVE_COUNT_MAX = 3
@@ -117,6 +118,7 @@ export class LiveSshConnection {
           port: login.port,
           autoSelectFamilyAttemptTimeout: ADDRESS_ATTEMPT_MILLIS
         })
+        inWholePackets(socket)
         this.speak(socket, key)
       } else this.forward(this.via, key, explain)
     } catch (error) {

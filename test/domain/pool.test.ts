@@ -8,6 +8,7 @@ import * as HashMap from "effect/HashMap"
 import * as Random from "effect/Random"
 import type { Claim } from "../../src/domain/Claim.ts"
 import * as Pool from "../../src/domain/Pool.ts"
+import { bestFree } from "../../src/domain/PoolIndex.ts"
 
 const NAMESPACE = "default"
 const RUNS = 150
@@ -18,6 +19,7 @@ interface ModelHost {
   address: string
   blocked: "deleting" | "maintenance" | "suspect" | undefined
   claim: Claim | undefined
+  healthy: boolean
 }
 
 const machineView = (name: string, more: Partial<Pool.MachineView> = {}): Pool.MachineView => ({
@@ -41,7 +43,7 @@ class Model {
   state = Pool.empty
   private ids = 0
 
-  view(name: string, { pool, address, blocked, claim }: ModelHost): Pool.HostView {
+  view(name: string, { pool, address, blocked, claim, healthy }: ModelHost): Pool.HostView {
     return {
       key: `${NAMESPACE}/${name}`,
       namespace: NAMESPACE,
@@ -58,7 +60,7 @@ class Model {
       maintenance: blocked === "maintenance",
       releaseAsked: false,
       suspect: blocked === "suspect",
-      healthy: false,
+      healthy,
       unclean: false,
       doubted: false
     }
@@ -149,6 +151,17 @@ class Model {
     }
     for (const request of this.state.waiting)
       assert.deepStrictEqual(this.free(request.pool ?? ""), [], `${request.uid} waits for nothing after ${after}`)
+    for (const pool of ["p1", "p2"]) {
+      const free = this.free(pool).map((name) => `${this.hosts.get(name)?.healthy === true ? 0 : 1}${name}`)
+      const where = { namespace: NAMESPACE, pool, failureDomain: undefined }
+      const shown: Array<string> = []
+      bestFree(this.state.index, where, (key) => void shown.push(key))
+      const names = free
+        .sort()
+        .map((rank) => `${NAMESPACE}/${rank.slice(1)}`)
+        .filter((key) => HashMap.has(this.state.hosts, key))
+      assert.deepStrictEqual(shown, names, `the free hosts of ${pool} in order, after ${after}`)
+    }
   }
 }
 
@@ -162,13 +175,14 @@ const command = Effect.fnUntraced(function* (model: Model) {
   switch (yield* below(7)) {
     case 0:
       if (known === undefined)
-        model.hosts.set(host, { pool, address: `a-${host}`, blocked: undefined, claim: undefined })
+        model.hosts.set(host, { pool, address: `a-${host}`, blocked: undefined, claim: undefined, healthy: false })
       return model.seeHost(host)
     case 1:
       // Only what nobody holds or is about to hold is taken away or set aside: the rest is other tests' (races).
       if (known?.claim !== undefined || [...HashMap.values(model.state.grants)].some((one) => one.claim.host === host))
         return
       if (known !== undefined && (yield* below(3)) === 0) model.hosts.delete(host)
+      else if (known !== undefined && (yield* below(2)) === 0) known.healthy = !known.healthy
       else if (known !== undefined) known.blocked = known.blocked === undefined ? "maintenance" : undefined
       return model.seeHost(host)
     case 2:
@@ -210,7 +224,7 @@ describe("Pool", () => {
       model.seeMachine(name)
       model.ask(name)
     }
-    model.hosts.set("h1", { pool: "p1", address: "a", blocked: undefined, claim: undefined })
+    model.hosts.set("h1", { pool: "p1", address: "a", blocked: undefined, claim: undefined, healthy: false })
     model.seeHost("h1")
     assert.deepStrictEqual(
       [...HashMap.values(model.state.grants)].map(({ request }) => request.uid),
@@ -225,8 +239,8 @@ describe("Pool", () => {
   it("a quarantined, orphaned or doubly addressed host is chosen by nobody", () => {
     const claim: Claim = { id: "x", host: "h1", machine: "default/gone", uid: "u" }
     for (const host of [
-      { pool: "p1", address: "a", blocked: undefined, claim },
-      { pool: "p1", address: "a", blocked: undefined, claim: { ...claim, quarantined: "dirty" } }
+      { pool: "p1", address: "a", blocked: undefined, claim, healthy: true },
+      { pool: "p1", address: "a", blocked: undefined, claim: { ...claim, quarantined: "dirty" }, healthy: true }
     ]) {
       const model = new Model()
       model.hosts.set("h1", host)
@@ -235,16 +249,16 @@ describe("Pool", () => {
       model.seeMachine("m1")
       model.ask("m1")
       assert.strictEqual(HashMap.size(model.state.grants), 0)
-      assert.strictEqual(Pool.whyWaiting(model.state, "m1")?.reason, "NoFreeHost")
+      assert.strictEqual(Pool.whyWaiting(model.state).get("m1")?.reason, "NoFreeHost")
       assert.strictEqual(Pool.isOrphan(model.state, model.view("h1", host)), !("quarantined" in host.claim))
     }
     const model = new Model()
-    model.hosts.set("h2", { pool: "p1", address: "a", blocked: undefined, claim })
-    model.hosts.set("h3", { pool: "p1", address: "a", blocked: undefined, claim: undefined })
+    model.hosts.set("h2", { pool: "p1", address: "a", blocked: undefined, claim, healthy: false })
+    model.hosts.set("h3", { pool: "p1", address: "a", blocked: undefined, claim: undefined, healthy: false })
     model.seeHost("h2")
     model.state = Pool.transition(model.state, {
       _tag: "HostSeen",
-      host: model.view("h3", { pool: "p1", address: "a", blocked: undefined, claim: undefined })
+      host: model.view("h3", { pool: "p1", address: "a", blocked: undefined, claim: undefined, healthy: false })
     })
     const [view] = [...HashMap.values(model.state.hosts)].filter(({ name }) => name === "h3")
     if (view === undefined) return assert.fail("h3 is known")

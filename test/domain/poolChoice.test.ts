@@ -154,7 +154,7 @@ describe("which host", () => {
     const hosts = [host("h1", { labels: { rack: "r1" } }), host("h2", { labels: { rack: "r2" } })]
     const waiting = having(...hosts, machine("m", { selector: selector("rack=r3") }), asks("m"))
     assert.deepStrictEqual(given(waiting), {})
-    assert.include(Pool.whyWaiting(waiting, "m")?.message ?? "", '2 not selected by "rack=r3"')
+    assert.include(Pool.whyWaiting(waiting).get("m")?.message ?? "", '2 not selected by "rack=r3"')
     assert.deepStrictEqual(given(Pool.transition(waiting, machine("m", { selector: selector("rack in (r2,r3)") }))), {
       m: "h2"
     })
@@ -165,7 +165,7 @@ describe("which host", () => {
   it("only one in the failure domain that the Machine asks for", () => {
     const waiting = having(host("h1", zone("a")), host("h2"), machine("m", { failureDomain: "b" }), asks("m"))
     assert.deepStrictEqual(given(waiting), {})
-    assert.include(Pool.whyWaiting(waiting, "m")?.message ?? "", '2 not in failure domain "b"')
+    assert.include(Pool.whyWaiting(waiting).get("m")?.message ?? "", '2 not in failure domain "b"')
     assert.deepStrictEqual(given(Pool.transition(waiting, host("h3", zone("b")))), { m: "h3" })
     assert.deepStrictEqual(given(Pool.transition(waiting, machine("m", { failureDomain: "a" }))), { m: "h1" })
   })
@@ -218,7 +218,7 @@ describe("which host", () => {
     it(`never one that is ${what}`, () => {
       const state = having(host("h1", { healthy: true, ...more }), machine("m"), asks("m"))
       assert.deepStrictEqual(given(state), {})
-      assert.strictEqual(Pool.whyWaiting(state, "m")?.reason, "NoFreeHost")
+      assert.strictEqual(Pool.whyWaiting(state).get("m")?.reason, "NoFreeHost")
     })
 
   it("one that is not clean, for a machine that may take it over", () => {

@@ -309,7 +309,7 @@ export const guards: ReadonlyArray<Guard> = [
     name: "refused-no-longer",
     file: "src/actors/PoolAllocator.ts",
     promise: "a host that was refused for its address is shown free once the other object is gone",
-    guard: "yield* Effect.forEach(Pool.rivals(before, state, event), status.look, { discard: true })",
+    guard: "yield* Effect.forEach(Pool.rivals(before, after, event), status.look, { discard: true })",
     instead: "",
     tests: ["test/claims.test.ts"]
   },

@@ -84,7 +84,7 @@ export const isOlder = (seen: KubeObject, known: KubeObject | undefined): boolea
 const selectorOf = (machine: RemoteMachine): LabelSelector | undefined => {
   const text = annotation(machine, Names.SELECTOR_ANNOTATION)
   if (text === undefined || text.trim() === "") return undefined
-  return Result.getOrElse(parseLabelSelector(text), () => ({ text, matches: () => false }))
+  return Result.getOrElse(parseLabelSelector(text), () => ({ text, exactly: undefined, matches: () => false }))
 }
 
 /** What its machines are spread over the failure domains together with: its deployment, or the control plane. */

@@ -12,6 +12,8 @@ export interface LabelSelector {
   /** As it was written; two selectors of one text are the same. */
   readonly text: string
   readonly matches: (labels: Labels | undefined) => boolean
+  /** A label that whatever matches has, with its value; undefined: none is asked for in so many words. */
+  readonly exactly: readonly [key: string, value: string] | undefined
 }
 
 /** Splits at commas that are not inside parentheses. */
@@ -36,7 +38,14 @@ const setForm = /^(\S+)\s+(in|notin)\s*\(([^()]*)\)$/
 const compareForm = /^([^\s=!<>]+)\s*(==|=|!=|>|<)\s*([^\s=!<>]*)$/
 const existsForm = /^(!?)\s*([^\s=!<>()]+)$/
 
-const requirement = (part: string): { key: string; values: ReadonlyArray<string>; test: Requirement } | undefined => {
+interface Parsed {
+  readonly key: string
+  readonly values: ReadonlyArray<string>
+  readonly test: Requirement
+  readonly exact?: boolean
+}
+
+const requirement = (part: string): Parsed | undefined => {
   const set = setForm.exec(part)
   if (set !== null) {
     const key = set[1] ?? ""
@@ -60,7 +69,9 @@ const requirement = (part: string): { key: string; values: ReadonlyArray<string>
         }
       }
     }
-    return { key, values: [value], test: operator === "!=" ? (labels) => !equal(labels) : equal }
+    return operator === "!="
+      ? { key, values: [value], test: (labels) => !equal(labels) }
+      : { key, values: [value], test: equal, exact: true }
   }
   const exists = existsForm.exec(part)
   if (exists === null) return undefined
@@ -73,12 +84,14 @@ const noLabels: Labels = Object.freeze({})
 /** An empty text selects everything. The failure says what is wrong, in the API server's words. */
 export const parseLabelSelector = (text: string): Result.Result<LabelSelector, string> => {
   const tests: Array<Requirement> = []
+  let exactly: LabelSelector["exactly"]
   for (const part of text.trim() === "" ? [] : selectorParts(text)) {
     const parsed = requirement(part)
     if (parsed === undefined) return Result.fail(`invalid ${JSON.stringify(part)}`)
     const bad = qualifiedName(parsed.key) ?? parsed.values.map(labelValue).find((problem) => problem !== undefined)
     if (bad !== undefined) return Result.fail(bad)
+    if (parsed.exact === true) exactly ??= [parsed.key, parsed.values[0] ?? ""]
     tests.push(parsed.test)
   }
-  return Result.succeed({ text, matches: (labels) => tests.every((test) => test(labels ?? noLabels)) })
+  return Result.succeed({ text, exactly, matches: (labels) => tests.every((test) => test(labels ?? noLabels)) })
 }

@@ -22,6 +22,8 @@ export class EventLog {
   readonly #capacity: number
   readonly #ring: Array<StoreEvent> = []
   readonly #followers = new Set<Follower>()
+  /** By the name of the one object that they follow: nobody else's events cost them anything. */
+  readonly #byName = new Map<string, Set<Follower>>()
   #next = 0
   #first = 0
   /** Every event of a higher revision is still in the ring. */
@@ -52,6 +54,7 @@ export class EventLog {
     const sequence = this.#next++
     this.#ring[sequence % this.#capacity] = event
     for (const follower of this.#followers) follower.onEvent(event, sequence)
+    for (const follower of this.#byName.get(event.object.metadata.name) ?? []) follower.onEvent(event, sequence)
   }
 
   /** Forgets everything up to and including `revision`, as etcd's compaction does. */
@@ -76,15 +79,18 @@ export class EventLog {
     return low
   }
 
-  follow(follower: Follower): void {
-    this.#followers.add(follower)
+  /** `name`: only events of the object of that name are told. */
+  follow(follower: Follower, name?: string): void {
+    if (name === undefined) this.#followers.add(follower)
+    else this.#byName.set(name, (this.#byName.get(name) ?? new Set()).add(follower))
   }
 
-  unfollow(follower: Follower): void {
-    this.#followers.delete(follower)
-  }
-
-  get followers(): number {
-    return this.#followers.size
+  unfollow(follower: Follower, name?: string): void {
+    if (name === undefined) this.#followers.delete(follower)
+    else {
+      const named = this.#byName.get(name)
+      named?.delete(follower)
+      if (named?.size === 0) this.#byName.delete(name)
+    }
   }
 }

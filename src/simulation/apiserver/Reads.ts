@@ -8,7 +8,7 @@ import type { StoredObject } from "./Json.ts"
 import { ownStored } from "./Json.ts"
 import type { Target } from "./Requests.ts"
 import type { ResourceType } from "./ResourceType.ts"
-import { both, fieldMatcher, labelMatcher, type Matcher } from "./Selectors.ts"
+import { both, fieldMatcher, labelMatcher, type Matcher, narrowing } from "./Selectors.ts"
 import { ApiStatus, badRequest, expired, notFound } from "./Status.ts"
 
 /** Lists in the middle of being paged through; an older one answers 410, as after a compaction. */
@@ -99,7 +99,8 @@ export class Reads {
     if (asked === undefined) return Result.fail(badRequest(`invalid resource version ${request.resourceVersion}`))
     if (asked > storage.revision) return Result.fail(futureVersion(asked, storage.revision))
     return Result.map(selectionMatcher(request.type, request), (matches) => {
-      const items = storage.list(request.type, request.namespace, matches)
+      const where = matches === undefined ? undefined : narrowing(request.labelSelector, request.fieldSelector)
+      const items = storage.list(request.type, request.namespace, matches, where)
       return this.#page(request, { items, resourceVersion: String(storage.revision) }, 0)
     })
   }

@@ -10,6 +10,23 @@ import { type ApiStatus, badRequest } from "./Status.ts"
 
 export type Matcher = (object: StoredObject) => boolean
 
+/** Where to look: whatever matches has this name, or this label. The rest of a selection is its matcher's. */
+export interface Narrowing {
+  readonly name?: string
+  readonly label?: readonly [key: string, value: string]
+}
+
+/** Of selectors that parse. */
+export const narrowing = (labelSelector: string | undefined, fieldSelector: string | undefined): Narrowing => {
+  const name = selectorParts(fieldSelector ?? "").flatMap((part) => NAME_SELECTOR.exec(part)?.[1] ?? [])[0]
+  const labels = Result.getOrUndefined(parseLabelSelector(labelSelector ?? ""))
+  return {
+    ...(name === undefined ? {} : { name }),
+    ...(labels?.exactly === undefined ? {} : { label: labels.exactly })
+  }
+}
+const NAME_SELECTOR = /^metadata\.name\s*==?\s*([^=].*)$/
+
 const unparsable = (selector: string, why: string): ApiStatus =>
   badRequest(`unable to parse requirement: ${why} (selector ${JSON.stringify(selector)})`)
 

@@ -5,7 +5,9 @@
  */
 import { EventLog, type StoreEvent } from "./EventLog.ts"
 import { jsonEqual, ownStored, type StoredObject } from "./Json.ts"
+import { LabelIndex } from "./LabelIndex.ts"
 import { type ResourceType, typeKey } from "./ResourceType.ts"
+import type { Narrowing } from "./Selectors.ts"
 
 /** Where an object lives. Namespace "" is cluster scope. */
 export interface Place {
@@ -23,9 +25,21 @@ const dependentKey = (place: Place, uid: string): string => `${placeKey(place)}/
 class Shelf {
   readonly log: EventLog
   readonly namespaces = new Map<string, Map<string, StoredObject>>()
+  readonly labels = new LabelIndex(() => this.namespaces)
 
   constructor(historyEvents: number) {
     this.log = new EventLog(historyEvents)
+  }
+
+  /** Of one namespace: everything that can match, as far as names and labels tell at once. */
+  within(namespace: string, { label, name }: Narrowing): Iterable<StoredObject> {
+    const objects = this.namespaces.get(namespace)
+    if (objects === undefined) return []
+    if (name !== undefined) {
+      const object = objects.get(name)
+      return object === undefined ? [] : [object]
+    }
+    return (label === undefined ? undefined : this.labels.find(namespace, label)) ?? objects.values()
   }
 }
 
@@ -86,12 +100,13 @@ export class Storage {
   list(
     type: ResourceType,
     namespace?: string,
-    matches?: (object: StoredObject) => boolean
+    matches?: (object: StoredObject) => boolean,
+    where: Narrowing = {}
   ): ReadonlyArray<StoredObject> {
-    const namespaces = this.#shelf(type).namespaces
+    const shelf = this.#shelf(type)
     const found: Array<StoredObject> = []
-    for (const space of namespace === undefined ? [...namespaces.keys()].sort() : [namespace]) {
-      const all = [...(namespaces.get(space)?.values() ?? [])]
+    for (const space of namespace === undefined ? [...shelf.namespaces.keys()].sort() : [namespace]) {
+      const all = [...shelf.within(space, where)]
       const some = matches === undefined ? all : all.filter(matches)
       found.push(...some.sort(byName))
     }
@@ -157,7 +172,10 @@ export class Storage {
     this.#revision = Math.max(this.#revision, revision) + 1
     this.#byUid.clear()
     this.#dependents.clear()
-    for (const type of types) this.#shelf(type).namespaces.clear()
+    for (const type of types) {
+      this.#shelf(type).namespaces.clear()
+      this.#shelf(type).labels.clear()
+    }
     for (const [place, object] of objects) this.#place(place, ownStored(object), undefined)
     // Twice: events of before the restore are forgotten, and no revision of before is a place to start from.
     this.#revision++
@@ -176,6 +194,7 @@ export class Storage {
   }
 
   #index(place: Place, object: StoredObject | undefined, previous: StoredObject | undefined): void {
+    this.#shelf(place.type).labels.changed(place.namespace, object, previous)
     if (previous !== undefined && previous.metadata.uid !== object?.metadata.uid) {
       this.#byUid.delete(previous.metadata.uid)
     }

@@ -11,7 +11,7 @@ import type { EventLog, Follower, StoreEvent } from "./EventLog.ts"
 import { ownStored, type StoredObject } from "./Json.ts"
 import { futureVersion, parseRevision, present, type Selection, selectionMatcher } from "./Reads.ts"
 import type { ResourceType } from "./ResourceType.ts"
-import type { Matcher } from "./Selectors.ts"
+import { type Matcher, narrowing } from "./Selectors.ts"
 import { type ApiStatus, badRequest, expired, type GroupResource } from "./Status.ts"
 
 /** Events handed over in one pull, and log entries looked at for them. */
@@ -34,6 +34,8 @@ export interface WatchRequest extends Selection {
 type Batch = Array<StoreWatchEvent>
 
 class Watcher implements Follower {
+  /** Of the only object it is told of. */
+  readonly name: string | undefined
   readonly #request: WatchRequest
   readonly #log: EventLog
   readonly #matches: Matcher | undefined
@@ -47,6 +49,7 @@ class Watcher implements Follower {
   constructor(request: WatchRequest, store: ApiStore, matches: Matcher | undefined, from: number | undefined) {
     this.#request = request
     this.#matches = matches
+    this.name = narrowing(undefined, request.fieldSelector).name
     this.#log = store.storage.log(request.type)
     this.#revision = () => store.storage.revision
     const objects = from === undefined ? store.storage.list(request.type, request.namespace) : []
@@ -56,7 +59,10 @@ class Watcher implements Follower {
 
   /** While waiting at the head of the log: an event that is none of ours moves us on without waking anyone. */
   onEvent(event: StoreEvent, sequence: number): void {
-    if (this.#wake === undefined || this.#cursor !== sequence) return
+    if (this.#wake === undefined) return
+    // While it waits, whatever lies between is of other objects.
+    if (this.name !== undefined) this.#cursor = sequence
+    if (this.#cursor !== sequence) return
     if (this.#translate(event) === undefined) this.#cursor = sequence + 1
     else this.#wakeUp()
   }
@@ -65,11 +71,17 @@ class Watcher implements Follower {
     if (this.#request.bookmarks) this.#bookmarkDue = true
     const { closeAtMillis } = this.#request
     if (closeAtMillis !== undefined && nowMillis >= closeAtMillis) this.#closing = true
-    if (this.#bookmarkDue || this.#closing) this.#wakeUp()
+    if (this.#bookmarkDue || this.#closing) this.#wakeAtHead()
   }
 
   close(): void {
     this.#closing = true
+    this.#wakeAtHead()
+  }
+
+  /** A watcher of one name has not been told how far the log has come while it waited. */
+  #wakeAtHead(): void {
+    if (this.name !== undefined && this.#wake !== undefined) this.#cursor = this.#log.next
     this.#wakeUp()
   }
 
@@ -84,6 +96,11 @@ class Watcher implements Follower {
   }
 
   readonly #wait = Effect.callback<void>((resume) => {
+    // What came since it looked would never wake it.
+    if (this.#cursor < this.#log.next) {
+      resume(Effect.void)
+      return
+    }
     this.#wake = () => resume(Effect.void)
     return Effect.sync(() => {
       this.#wake = undefined
@@ -185,7 +202,7 @@ export class Watches {
           (watcher) =>
             Effect.sync(() => {
               this.#open.delete(watcher)
-              this.#store.storage.log(request.type).unfollow(watcher)
+              this.#store.storage.log(request.type).unfollow(watcher, watcher.name)
             })
         ),
         (watcher) => Stream.fromPull(Effect.succeed(watcher.pull))
@@ -203,7 +220,7 @@ export class Watches {
     return Result.map(selectionMatcher(request.type, request), (matches) => {
       const watcher = new Watcher(request, this.#store, matches, asked === 0 ? undefined : asked)
       this.#open.add(watcher)
-      log.follow(watcher)
+      log.follow(watcher, watcher.name)
       return watcher
     })
   }

@@ -172,6 +172,8 @@ const LOOK = "20 millis"
 export interface Killer {
   /** So many more; without leave it waits, so that a slow machine is not busy with nothing but starting processes. */
   readonly allow: (kills: number) => void
+  /** Of those that were allowed, how many are still to come. */
+  readonly left: () => number
 }
 
 /** Kills a half of the provider after so many changes as the seed says, again and again, until the scope closes. */
@@ -179,17 +181,19 @@ export const killAtRandom = Effect.fnUntraced(function* (lives: Lives, eyes: Eye
   let left = 0
   yield* Effect.gen(function* () {
     for (;;) {
+      const half = HALVES[yield* Random.nextIntBetween(0, HALVES.length, { halfOpen: true })] ?? "infrastructure"
+      yield* lives.running(half)
       const at = eyes.changes() + (yield* Random.nextIntBetween(1, PATIENCE))
       while (eyes.changes() < at || left === 0) yield* Effect.sleep(LOOK)
+      yield* lives.kill(half)
       left--
-      const index = yield* Random.nextIntBetween(0, HALVES.length, { halfOpen: true })
-      yield* lives.kill(HALVES[index] ?? "infrastructure")
     }
   }).pipe(Random.withSeed(seed), Effect.forkScoped)
   return {
     allow: (kills) => {
       left += kills
-    }
+    },
+    left: () => left
   } satisfies Killer
 })
 

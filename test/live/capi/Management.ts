@@ -60,7 +60,9 @@ export const startStandIns = (kube: KubeClientShape) =>
   }).pipe(Effect.provide(SecureRandom.layerWebCrypto))
 
 export interface Lives {
-  /** SIGKILL, and another one at once; ends when that one runs. */
+  /** Ends when it does. */
+  readonly running: (half: Half) => Effect.Effect<void>
+  /** SIGKILL, and another one at once, which has yet to begin when this ends. */
   readonly kill: (half: Half) => Effect.Effect<void>
   readonly killed: () => number
   /** Log lines of refusals by RBAC, of all lives: there must be none. */
@@ -74,6 +76,7 @@ const REFUSAL = /is forbidden|"Forbidden"|cannot (?:get|list|watch|create|update
 /** Both halves of the provider for one namespace, until the scope closes. */
 export const startProvider = Effect.fnUntraced(function* ({ server }: Management, namespace: string) {
   const outer = yield* Effect.scope
+  const compiled = yield* Controller.compiled
   const refusals: Array<string> = []
   const died: Array<string> = []
   let killed = 0
@@ -81,14 +84,14 @@ export const startProvider = Effect.fnUntraced(function* ({ server }: Management
     const scope = yield* Scope.fork(outer)
     const kubeconfig = server.userKubeconfigs.get(account(half).name) ?? ""
     const flags = [`--providers=${half}`]
-    const controller = yield* Scope.provide(Controller.start(kubeconfig, namespace, { flags }), scope)
-    yield* Effect.orDie(controller.running)
+    const options = { flags, environment: { NODE_COMPILE_CACHE: compiled } }
+    const controller = yield* Scope.provide(Controller.start(kubeconfig, namespace, options), scope)
     return { controller, end: Scope.close(scope, Exit.void) }
   })
   const lives = new Map<Half, Effect.Success<ReturnType<typeof begin>>>()
   for (const half of HALVES) lives.set(half, yield* begin(half))
   const lastWords = (half: Half, { controller }: { readonly controller: Controller.Controller }) =>
-    controller.isRunning() ? [] : [`${half}: ${controller.log().slice(-3).join("\n")}`]
+    controller.hasEnded() ? [`${half}: ${controller.log().slice(-3).join("\n")}`] : []
   const refusedIn = (controller: Controller.Controller) => controller.log().filter((line) => REFUSAL.test(line))
   // With the scope they end because we end them.
   yield* Effect.addFinalizer(() =>
@@ -97,7 +100,9 @@ export const startProvider = Effect.fnUntraced(function* ({ server }: Management
       lives.clear()
     })
   )
+  const running = (half: Half) => Effect.suspend(() => Effect.orDie(lives.get(half)?.controller.running ?? Effect.void))
   const made: Lives = {
+    running,
     kill: Effect.fnUntraced(function* (half) {
       const life = lives.get(half)
       if (life === undefined) return
@@ -113,5 +118,6 @@ export const startProvider = Effect.fnUntraced(function* ({ server }: Management
     refusals: () => [...refusals, ...[...lives.values()].flatMap(({ controller }) => refusedIn(controller))],
     died: () => [...died, ...[...lives].flatMap(([half, life]) => lastWords(half, life))]
   }
+  yield* Effect.forEach(HALVES, running, { discard: true })
   return made
 })

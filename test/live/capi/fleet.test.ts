@@ -26,10 +26,14 @@ const HOSTS = 5
 const SEED = Number(process.env["SEED"] ?? "1")
 /** Milliseconds; a tenth of it where the machine has nothing else to do. */
 const TIMEOUT = 1_200_000
-/** Of the provider's processes, while all this happens; fewer mean that nobody tried. */
-const LEAST_KILLS = 30
-/** How many there may be in each part; what one leaves is the next one's. */
-const KILLS = { grow: 24, rollOver: 16, remediate: 8, there: 6, back: 4, leave: 8 }
+/** Of the provider's processes, while all this happens. */
+const LEAST_KILLS = 50
+/** In each part: however fast this machine is, the part goes on until they have happened. But the last one ends by itself. */
+const KILLS = { grow: 14, rollOver: 12, remediate: 8, there: 8, back: 8, leave: 8 }
+/** Of the provider that is moved away from, while that is done. */
+const KILLS_BEHIND = 2
+/** How often a part goes on by scaling up and down. */
+const MOST_ROUNDS = 10
 
 const HealthChecks = rawKind({
   group: "cluster.x-k8s.io",
@@ -111,6 +115,17 @@ const remediate = Effect.gen(function* () {
   assert.notInclude(yield* machineNames, sick)
 })
 
+/** Nothing that a part is about, but as much to do for the provider: until all of the part's kills have happened. */
+const goOn = Effect.fnUntraced(function* (killer: Fleet.Killer, replicas: number) {
+  for (let round = 1; killer.left() > 0; round++) {
+    assert.isAtMost(round, MOST_ROUNDS, `${killer.left()} kills are still to come`)
+    for (const wanted of [replicas + 1, replicas]) {
+      yield* patchDeployment({ replicas: wanted })
+      yield* untilSettled("going on", wanted)
+    }
+  }
+})
+
 describe.skipIf(!available || !Manager.available || TestHosts.unavailable !== undefined)(
   "a fleet on CAPI's core",
   () => {
@@ -129,12 +144,14 @@ describe.skipIf(!available || !Manager.available || TestHosts.unavailable !== un
             yield* Fleet.addPoolHost(home.kube, NAMESPACE, `h${index}`, host)
           }
           const here = yield* atWork(home, workload, SEED)
-          here.killer.allow(KILLS.grow)
-          yield* here.on(grow)
-          here.killer.allow(KILLS.rollOver)
-          yield* here.on(rollOver)
-          here.killer.allow(KILLS.remediate)
-          yield* here.on(remediate)
+          for (const [kills, part] of [
+            [KILLS.grow, grow],
+            [KILLS.rollOver, rollOver],
+            [KILLS.remediate, remediate]
+          ] as const) {
+            here.killer.allow(kills)
+            yield* here.on(Effect.andThen(part, goOn(here.killer, 3)))
+          }
 
           const away = yield* Management.start
           const stay = yield* Scope.make()
@@ -145,18 +162,23 @@ describe.skipIf(!available || !Manager.available || TestHosts.unavailable !== un
             return from.clusterctl.run("move", "--namespace", NAMESPACE, ...ends)
           }
           there.killer.allow(KILLS.there)
+          here.killer.allow(KILLS_BEHIND)
           yield* move(home, away)
           yield* there.on(untilSettled("moved", 3))
           assert.deepStrictEqual(yield* there.on(machineNames), machines)
           yield* there.on(patchDeployment({ replicas: 4 }))
-          yield* there.on(untilSettled("scaled up there", 4))
-          const more = yield* there.on(machineNames)
+          yield* there.on(Effect.andThen(untilSettled("scaled up there", 4), goOn(there.killer, 4)))
+          const carried = yield* there.on(machineNames)
           here.killer.allow(KILLS.back)
+          there.killer.allow(KILLS_BEHIND)
           yield* move(away, home)
           const others = [here, there]
           yield* here.on(untilSettled("moved back", 4))
-          assert.deepStrictEqual(yield* here.on(machineNames), more)
+          assert.deepStrictEqual(yield* here.on(machineNames), carried)
           yield* Scope.close(stay, Exit.void)
+          yield* here.on(goOn(here.killer, 4))
+          const more = yield* here.on(machineNames)
+          const before = here.lives.killed()
           here.killer.allow(KILLS.leave)
 
           yield* here.on(
@@ -178,6 +200,7 @@ describe.skipIf(!available || !Manager.available || TestHosts.unavailable !== un
           const tenancies = yield* Fleet.assertWitnesses(hosts)
           const killed = others.reduce((sum, { lives }) => sum + lives.killed(), 0)
           yield* Effect.logInfo(`${tenancies} tenancies on ${HOSTS} hosts, the provider killed ${killed} times`)
+          assert.isAbove(here.lives.killed(), before, "nobody was killed while all of it was deleted")
           assert.isAtLeast(killed, LEAST_KILLS)
           assert.isTrue(home.manager.isRunning() && away.manager.isRunning())
         }).pipe(Effect.scoped),

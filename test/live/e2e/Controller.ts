@@ -8,6 +8,7 @@ import { fileURLToPath } from "node:url"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
+import { temporaryDirectory } from "../apiserver/Processes.ts"
 
 const MAIN = fileURLToPath(new URL("../../../src/main.ts", import.meta.url))
 /** What the controller logs when every watch has synced and every object has its actor. */
@@ -19,6 +20,7 @@ export interface Controller {
   /** Ends when it runs; fails when it ended before. */
   readonly running: Effect.Effect<void, Error>
   readonly isRunning: () => boolean
+  readonly hasEnded: () => boolean
   readonly log: () => ReadonlyArray<string>
   /** SIGKILL; ends when the process has. */
   readonly kill: Effect.Effect<void>
@@ -27,6 +29,17 @@ export interface Controller {
   /** The Prometheus text of /metrics. */
   readonly metrics: Effect.Effect<string, Error>
 }
+
+/**
+ * Compiles the program into a directory until the scope closes: with it in NODE_COMPILE_CACHE a controller begins in half
+ * the time. One that is killed leaves nothing there itself.
+ */
+export const compiled: Effect.Effect<string, never, Scope.Scope> = Effect.gen(function* () {
+  const directory = yield* temporaryDirectory
+  const env = { ...process.env, NODE_COMPILE_CACHE: directory }
+  yield* Effect.promise(() => ended(spawn(process.execPath, [MAIN, "controller", "--help"], { stdio: "ignore", env })))
+  return directory
+})
 
 const freePort = Effect.callback<number>((resume) => {
   const server = createServer()
@@ -106,6 +119,7 @@ export const start = (
       })
     return {
       isRunning: () => runs && !over(),
+      hasEnded: over,
       running: Effect.suspend(() =>
         over() && !runs ? Effect.die(new Error(`the controller ended:\n${lines.slice(-20).join("\n")}`)) : Effect.void
       ).pipe(

@@ -22,6 +22,8 @@ const STOP_GRACE_SECONDS = 20
 const LEAVE_SECONDS = 60
 /** Tries of cleaning in which a member that can't leave holds everything up; a cluster may be gone for good. */
 export const LEAVE_TRIES = 4
+/** The step in which a controller's member does. */
+export const LEAVE_STEP = "leave etcd"
 
 export type K0sRole = "worker" | "controller"
 
@@ -89,7 +91,7 @@ const leaveEtcd = ({ k0s, dataDir }: Paths, insist: boolean): Step => {
   // Below what a reset removes: a later try must not ask a member that is gone to leave.
   const left = quote(posix.join(dataDir, "etcd", ".machinist-left"))
   return namedStep(
-    "leave etcd",
+    LEAVE_STEP,
     lines(
       "set -eu",
       `k0s=${quote(k0s)}`,

@@ -327,7 +327,7 @@ export const guards: ReadonlyArray<Guard> = [
     promise: "an activity that reports faster than its actor decides is held back",
     guard: "Queue.bounded<Event | typeof WAKE>(capacity(MAILBOX_CAPACITY))",
     instead: "Queue.bounded<Event | typeof WAKE>(1_000_000)",
-    tests: ["test/simulation/checkers.test.ts"]
+    tests: ["test/simulation/usage.test.ts"]
   },
   {
     name: "events-bound",
@@ -335,7 +335,7 @@ export const guards: ReadonlyArray<Guard> = [
     promise: "Events that can't be written do not fill the memory",
     guard: "Queue.sliding<Pending>(capacity(EVENTS_WAITING))",
     instead: "Queue.sliding<Pending>(1_000_000)",
-    tests: ["test/simulation/checkers.test.ts"]
+    tests: ["test/simulation/usage.test.ts"]
   },
   {
     name: "no-doubted-host-instead",

@@ -4,24 +4,17 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
 import * as Random from "effect/Random"
-import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { EVENTS_WAITING, EventRecorder } from "../../src/actors/EventRecorder.ts"
 import * as Names from "../../src/api/Names.ts"
 import { PooledRemoteMachines } from "../../src/api/PooledRemoteMachine.ts"
 import { RemoteMachines } from "../../src/api/RemoteMachine.ts"
 import type { HostRunsShape } from "../../src/hosts/HostRuns.ts"
 import { TENANCY_FILE } from "../../src/hosts/Protocol.ts"
-import { type JsonObject, KubeClient, type KubeClientShape } from "../../src/kube/KubeClient.ts"
-import { Backlog } from "../../src/runtime/Backlog.ts"
+import type { JsonObject, KubeClientShape } from "../../src/kube/KubeClient.ts"
 import { judge } from "../../src/simulation/Checkers.ts"
 import type { Wrap } from "../../src/simulation/Processes.ts"
-import { leaks, tooLong } from "../../src/simulation/seeded/Leaks.ts"
-import { makeCounter } from "../../src/simulation/Usage.ts"
 import { makeWorld, type World } from "../../src/simulation/World.ts"
-import type { SshClientShape } from "../../src/ssh/SshClient.ts"
 import { createMachine, ref } from "../support/cluster.ts"
 import { pass } from "../support/world.ts"
 import { seed } from "./seeds.ts"
@@ -60,73 +53,6 @@ runcmd:
   - echo canary > /etc/k0s.token
   - mkdir -p /run/cluster-api && touch /run/cluster-api/bootstrap-success.complete
 `
-
-const leavingFibers = (inner: HostRunsShape): HostRunsShape => ({
-  ...inner,
-  inspect: (access, tenant) => Effect.andThen(Effect.forkDetach(Effect.never), inner.inspect(access, tenant))
-})
-
-/** Each connection with as many others as `extra`, closed when `scope` is. */
-const withOthers = (inner: SshClientShape, extra: number, scope: Effect.Effect<Scope.Scope>): SshClientShape => ({
-  connect: (target) =>
-    Effect.flatMap(scope, (one) =>
-      Effect.andThen(
-        Effect.ignore(Effect.repeat(Scope.provide(inner.connect(target), one), { times: extra - 1 })),
-        inner.connect(target)
-      )
-    )
-})
-const leavingSessions = (inner: SshClientShape): SshClientShape => withOthers(inner, 1, Scope.make())
-const hoardingSessions = (inner: SshClientShape): SshClientShape => ({
-  connect: (target) =>
-    Effect.flatMap(Effect.scope, (scope) => withOthers(inner, 2, Effect.succeed(scope)).connect(target))
-})
-
-const leavingFibersOfWatches = (inner: KubeClientShape): KubeClientShape => ({
-  ...inner,
-  watch: (kind, options) => Stream.unwrap(Effect.as(Effect.forkDetach(Effect.never), inner.watch(kind, options)))
-})
-
-/** As many at one time as no process needs. */
-const hoardingFibers = (inner: HostRunsShape): HostRunsShape => ({
-  ...inner,
-  inspect: (access, tenant) =>
-    Effect.andThen(
-      Effect.forEach(Array.from({ length: 1_000 }), () => Effect.sleep(1), { concurrency: "unbounded", discard: true }),
-      inner.inspect(access, tenant)
-    )
-})
-
-/** A host that says more than an actor can take in, and an API server that makes each of its decisions slow. */
-const FLOOD = 2_000
-const flood: Wrap = {
-  hosts: (inner) => ({
-    ...inner,
-    run: (access, request) =>
-      Stream.concat(
-        Stream.fromIterable(Array.from({ length: FLOOD }, () => ({ _tag: "StepStarted" as const, step: 0 }))),
-        inner.run(access, request)
-      )
-  }),
-  kube: (inner) => ({
-    ...inner,
-    patch: (kind, at, patch, options) => Effect.delay(inner.patch(kind, at, patch, options), "1 second")
-  })
-}
-/** What is said of a process that ran for so long with `wrap`, and with queues that hold what `capacity` says. */
-const leaksOf = Effect.fnUntraced(function* (wrap: Wrap, seconds: number, capacity = (meant: number) => meant) {
-  const world = yield* makeWorld()
-  yield* world.addHost(1)
-  yield* createMachine(world.kube, { name: "m1", pool: "default", data: DATA })
-  const process = yield* Effect.updateService(world.startProvider("provider", wrap), Backlog, (backlog) => ({
-    ...backlog,
-    capacity
-  }))
-  yield* pass(seconds)
-  yield* process.stop
-  yield* pass(60)
-  return leaks([world])
-})
 
 const OWN_HOST = { address: "10.0.0.1", sshKeyRef: { name: "key" } }
 
@@ -335,71 +261,6 @@ describe("checkers", () => {
         assert.include(found(yield* withProvider({ kube: chatty })), "writesAreBounded")
       })
     ).pipe(Effect.scoped)
-  )
-
-  it.effect("a process with a thousand fibers", () =>
-    run(
-      Effect.gen(function* () {
-        assert.deepStrictEqual(yield* leaksOf({}, 30), [])
-        const [told = "", ...more] = yield* leaksOf({ hosts: hoardingFibers }, 30)
-        assert.match(told, /^provider had 1\d\d\d fibers, more than \d+$/)
-        assert.deepStrictEqual(more, [])
-      })
-    ).pipe(Effect.scoped)
-  )
-
-  it.effect("a mailbox that is not bounded, and a host that says more than its actor takes in", () =>
-    run(
-      Effect.gen(function* () {
-        // Held back by the mailbox that there is: nothing waits but what it holds.
-        assert.deepStrictEqual(yield* leaksOf(flood, 30), [])
-        const [told = "", ...more] = yield* leaksOf(flood, 30, () => Number.MAX_SAFE_INTEGER)
-        assert.match(told, /^provider had \d{3,4} waiting in one queue \(mailbox\), more than \d+$/)
-        assert.deepStrictEqual(more, [])
-      })
-    ).pipe(Effect.scoped)
-  )
-
-  it.effect("a queue of Events that is not bounded, and an API server that takes none", () =>
-    Effect.gen(function* () {
-      const world = yield* makeWorld()
-      const host = yield* world.addHost(1).pipe(Effect.andThen(world.kube.get(PooledRemoteMachines, ref("h1"))))
-      const silent = { ...world.kube, create: () => Effect.never }
-      const saidOf = Effect.fnUntraced(function* (capacity: (meant: number) => number) {
-        const counter = makeCounter()
-        const notice = { type: "Normal" as const, reason: "Told", message: "once more" }
-        yield* Effect.flatMap(EventRecorder, ({ record }) =>
-          Effect.repeat(record(PooledRemoteMachines, host, notice), { times: 2 * EVENTS_WAITING })
-        ).pipe(
-          Effect.provide(EventRecorder.layer.pipe(Layer.provide(Layer.succeed(KubeClient, silent)))),
-          counter.process,
-          Effect.updateService(Backlog, (backlog) => ({ ...backlog, capacity }))
-        )
-        return tooLong("provider", counter)
-      })
-      assert.deepStrictEqual(yield* saidOf((meant) => meant), [])
-      const [told = ""] = yield* saidOf(() => Number.MAX_SAFE_INTEGER)
-      assert.match(told, /^provider had 2\d\d\d waiting in one queue \(events\), more than 1024$/)
-    }).pipe(Effect.scoped)
-  )
-
-  it.live("seeded runs: fibers and connections that outlive their process, or grow while nothing happens", () =>
-    Effect.gen(function* () {
-      const ofSeed = (wrap: Wrap) =>
-        Effect.map(seed(2, { wrap }), ({ violations }) =>
-          violations.filter(({ checker }) => checker === "leaks" || checker === "quiet").map(({ what }) => what)
-        )
-      const told = yield* Effect.all({
-        fibers: ofSeed({ hosts: leavingFibers }),
-        sessions: ofSeed({ ssh: leavingSessions }),
-        hoard: ofSeed({ ssh: hoardingSessions }),
-        watches: ofSeed({ kube: leavingFibersOfWatches })
-      })
-      assert.isTrue(told.fibers.some((what) => /has ended, and \d+ fibers/.test(what)))
-      assert.isTrue(told.sessions.some((what) => /has ended, and \d+ of its connections/.test(what)))
-      assert.isTrue(told.hoard.some((what) => /had 3 connections to one host/.test(what)))
-      assert.isTrue(told.watches.some((what) => /does nothing, and its \d+ fibers have become/.test(what)))
-    })
   )
 
   it.live("seeded runs: a provider that never cleans is found within a few seeds, in more than one way", () =>

@@ -19,6 +19,7 @@ import type { SimulatedHost } from "../hosts/SimulatedHost.ts"
 import { move } from "../Move.ts"
 import { cluster, workers } from "../testing/Objects.ts"
 import { makeWorld, type World } from "../World.ts"
+import { controlPlaneOf, scaleControlPlane, upgradeControlPlane } from "./ControlPlane.ts"
 import type { Action, Plan, PlannedHost } from "./Plan.ts"
 import { crashOne, later, type Running, say, startProcess } from "./Running.ts"
 
@@ -53,12 +54,15 @@ export const putBack = Effect.fnUntraced(function* (run: Running) {
 const makeAnew = Effect.fnUntraced(function* ({ plan, world }: Running) {
   yield* Effect.ignore(world.kube.create(Namespaces, { metadata: { name: NAMESPACE } }))
   if (world.workloads === undefined) return yield* Effect.ignore(createCluster(world.kube))
-  for (const object of [...cluster({ name: CLUSTER }), ...workersOf(plan)])
+  for (const object of [...cluster({ name: CLUSTER }), ...ownersOf(plan)])
     yield* Effect.ignore(world.server.apply(object))
 })
 
-export const workersOf = (plan: Plan): ReadonlyArray<JsonObject> =>
-  plan.deployments.flatMap((deployment) => workers({ ...deployment, cluster: CLUSTER }))
+/** What owns machines where core is at work. */
+export const ownersOf = (plan: Plan): ReadonlyArray<JsonObject> => [
+  ...plan.deployments.flatMap((deployment) => workers({ ...deployment, cluster: CLUSTER })),
+  ...(plan.controlPlane === undefined ? [] : controlPlaneOf(plan.controlPlane))
+]
 
 /** Real servers refuse to delete this one namespace; here everything is in it, and it goes as any other does. */
 const deleteNamespace = Effect.fnUntraced(function* (run: Running) {
@@ -306,6 +310,10 @@ export const carryOut = Effect.fnUntraced(function* (run: Running, action: Actio
       return yield* world.kube.patch(MachineDeployments, ref(action.deployment), {
         spec: { template: { spec: { version: `v1.33.${Math.floor((yield* Clock.currentTimeMillis) / 1_000)}` } } }
       })
+    case "scaleControlPlane":
+      return yield* scaleControlPlane(world, action.replicas)
+    case "upgradeControlPlane":
+      return yield* upgradeControlPlane(world)
     case "maintenance":
     case "withdraw":
     case "relabel":

@@ -6,8 +6,8 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
 import { Clusters, MachineDeployments, Machines } from "../../api/ClusterApi.ts"
-import { Secrets, secretText } from "../../api/Core.ts"
-import { K0sWorkerConfigs } from "../../api/K0sConfigs.ts"
+import { type Secret, Secrets, secretText } from "../../api/Core.ts"
+import { K0sControllerConfigs, K0sWorkerConfigs } from "../../api/K0sConfigs.ts"
 import type { Kind, KubeObject } from "../../api/Kind.ts"
 import { CLAIM_ANNOTATION, CONFIG_UID_LABEL } from "../../api/Names.ts"
 import { PooledRemoteMachines } from "../../api/PooledRemoteMachine.ts"
@@ -16,8 +16,10 @@ import { decodeClaim } from "../../domain/Claim.ts"
 import { TOKEN_NAMESPACE } from "../../domain/JoinToken.ts"
 import { stringAt } from "../apiserver/Json.ts"
 import { CLUSTER, NAMESPACE, ref } from "../ClusterObjects.ts"
+import { K0sControlPlanes } from "../core/standins/K0sControlPlanes.ts"
 import { holders } from "../Witness.ts"
 import type { World } from "../World.ts"
+import { OWN_CLUSTER } from "./ControlPlane.ts"
 import { forgotten, isForgotten } from "./GivenUp.ts"
 import type { Running } from "./Running.ts"
 import type { Unsettled } from "./Settled.ts"
@@ -44,7 +46,12 @@ const all = Effect.fnUntraced(function* (world: World, kinds: ReadonlyArray<Kind
 export const takeAway = Effect.fnUntraced(function* ({ plan, world }: Running) {
   // Core's own order: its finalizers hold what must wait. What no core looks after goes by itself.
   const orderly = plan.deployments.length > 0 ? [MachineDeployments] : [RemoteMachines]
-  const objects = yield* all(world, plan.ending === "everything" ? KINDS : orderly)
+  const kinds: ReadonlyArray<Kind<KubeObject>> = [
+    ...(plan.ending === "everything" ? KINDS : orderly),
+    ...(plan.controlPlane === undefined ? [] : [K0sControlPlanes]),
+    ...(plan.controlPlane === undefined || plan.ending !== "everything" ? [] : [K0sControllerConfigs])
+  ]
+  const objects = yield* all(world, kinds)
   const inOrder = plan.ending === "everything" ? yield* Random.shuffle(objects) : objects
   for (const { kind, name } of inOrder) yield* Effect.ignore(world.kube.delete(kind, ref(name)))
 })
@@ -64,9 +71,12 @@ const saidToExpire = (worlds: ReadonlyArray<World>): ReadonlySet<string> =>
   )
 
 const tokensIn = Effect.fnUntraced(function* ({ workloads }: World, givenUp: ReadonlySet<string>) {
-  const server = workloads?.server({ namespace: NAMESPACE, name: CLUSTER })
-  if (server === undefined) return []
-  const { items } = yield* server.kubeClient.list(Secrets, { namespace: TOKEN_NAMESPACE })
+  const items: Array<Secret> = []
+  for (const name of [CLUSTER, OWN_CLUSTER]) {
+    const server = workloads?.server({ namespace: NAMESPACE, name })
+    if (server !== undefined)
+      items.push(...(yield* server.kubeClient.list(Secrets, { namespace: TOKEN_NAMESPACE })).items)
+  }
   const now = yield* Clock.currentTimeMillis
   // A leader that was held may write one when everything is over: it opens nothing for longer than it lives, and then
   // kube-controller-manager's token cleaner, which there is none of here, takes it away.

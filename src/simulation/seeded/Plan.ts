@@ -43,6 +43,12 @@ export interface PlannedDeployment {
   readonly replicas: number
 }
 
+/** A K0sControlPlane whose controllers are machines of a pool, in a Cluster of its own. */
+export interface PlannedControlPlane {
+  readonly pool: string
+  readonly replicas: number
+}
+
 export interface PlannedMachine {
   readonly name: string
   readonly at: number
@@ -57,6 +63,9 @@ export type Action =
   | { readonly do: "pauseCluster" | "unpauseCluster" | "closeWatches" | "compact" }
   | { readonly do: "scale"; readonly deployment: string; readonly replicas: number }
   | { readonly do: "rollOut"; readonly deployment: string }
+  | { readonly do: "scaleControlPlane"; readonly replicas: number }
+  /** Another version: each controller is replaced. */
+  | { readonly do: "upgradeControlPlane" }
   /** The provider process dies; another one comes later. */
   | { readonly do: "crash"; readonly absentMillis: number }
   /** A second process believes to be the leader, too, for a while. */
@@ -96,6 +105,8 @@ export interface Plan {
   readonly machines: ReadonlyArray<PlannedMachine>
   /** Either these or `machines`; with these CAPI's core is at work, too. */
   readonly deployments: ReadonlyArray<PlannedDeployment>
+  /** With deployments only: it needs CAPI's core, too. */
+  readonly controlPlane?: PlannedControlPlane
   readonly ending: Ending
   readonly actions: ReadonlyArray<Planned>
   readonly troubleMillis: number
@@ -268,4 +279,51 @@ export const drawMore = Effect.fnUntraced(function* (plan: Plan): Effect.fn.Retu
   if (yield* chance(DELETED_NAMESPACE_CHANCE))
     more.push({ at: yield* below(plan.troubleMillis), action: { do: "deleteNamespace" } })
   return { ...plan, actions: [...plan.actions, ...more].sort((a, b) => a.at - b.at) }
+})
+
+/** Of how many of the seeds with deployments. */
+const CONTROL_PLANE_CHANCE = 0.6
+const MOST_CONTROLLERS = 3
+const MOST_CONTROL_PLANE_ACTIONS = 3
+const OWN_POOL_CHANCE = 0.7
+const CONTROLLERS = "controllers"
+/** One more than controllers: a rollout makes the new one first. */
+const MOST_CONTROLLER_HOSTS = MOST_CONTROLLERS + 1
+
+const drawControllerHosts = Effect.gen(function* () {
+  const hosts: Array<PlannedHost> = []
+  const count = yield* from(1, MOST_CONTROLLER_HOSTS)
+  for (let index = 1; index <= count; index++)
+    hosts.push({
+      name: `c${index}`,
+      address: `10.0.1.${index}`,
+      pool: CONTROLLERS,
+      steps: yield* drawSteps,
+      stepMillis: [0, yield* from(1, 20_000)]
+    })
+  return hosts
+})
+
+/** Thought of last, and drawn from a stream of its own for the same reason. */
+export const drawControlPlane = Effect.fnUntraced(function* (plan: Plan): Effect.fn.Return<Plan> {
+  const pools = [...new Set(plan.hosts.flatMap(({ pool }) => (pool === undefined ? [] : [pool])))]
+  if (plan.deployments.length === 0 || !(yield* chance(CONTROL_PLANE_CHANCE))) return plan
+  // Some share a pool with workers, who may have taken every host.
+  const hosts = (yield* chance(OWN_POOL_CHANCE)) ? yield* drawControllerHosts : []
+  const pool = hosts.length > 0 ? CONTROLLERS : (pools[yield* below(pools.length)] ?? "pool1")
+  const controlPlane = { pool, replicas: yield* from(1, MOST_CONTROLLERS) }
+  const more: Array<Planned> = []
+  const count = yield* from(0, MOST_CONTROL_PLANE_ACTIONS)
+  for (let index = 0; index < count; index++) {
+    const action: Action = (yield* chance(0.6))
+      ? { do: "scaleControlPlane", replicas: yield* from(1, MOST_CONTROLLERS) }
+      : { do: "upgradeControlPlane" }
+    more.push({ at: yield* below(plan.troubleMillis), action })
+  }
+  return {
+    ...plan,
+    hosts: [...plan.hosts, ...hosts],
+    controlPlane,
+    actions: [...plan.actions, ...more].sort((a, b) => a.at - b.at)
+  }
 })

@@ -19,20 +19,12 @@ import type { SimulatedHost } from "../hosts/SimulatedHost.ts"
 import type { Wrap } from "../Processes.ts"
 import type { Line } from "../Story.ts"
 import { makeWorld, type World } from "../World.ts"
-import {
-  carryOut,
-  createHostObject,
-  onMachine,
-  putBack,
-  releaseOrphan,
-  setPaused,
-  unpin,
-  workersOf
-} from "./Actions.ts"
+import { carryOut, createHostObject, onMachine, ownersOf, putBack, releaseOrphan, setPaused, unpin } from "./Actions.ts"
+import { beginAnew, membersLeft } from "./ControlPlane.ts"
 import { bootstrapData, dataHash, SECRET } from "./Data.ts"
 import { leftOver, takeAway } from "./Ending.ts"
 import { growth, leaks } from "./Leaks.ts"
-import { drawMore, drawPlan, type Plan } from "./Plan.ts"
+import { drawControlPlane, drawMore, drawPlan, type Plan } from "./Plan.ts"
 import { crashOne, makeRunning, type Running, say, startProcess } from "./Running.ts"
 import { type Unsettled, unsettled } from "./Settled.ts"
 
@@ -54,8 +46,8 @@ export interface SeedOptions {
   /** Log lines of the run; the caller collects them (Logger). */
   readonly logs?: ReadonlyArray<string>
   readonly plan?: Plan
-  /** Only what `drawPlan` draws: seeds that found something before there was more. */
-  readonly plain?: boolean
+  /** Not all that is drawn by now: seeds that found something before there was more. */
+  readonly drawn?: "plain" | "withoutControlPlanes"
 }
 
 export interface SeedReport {
@@ -85,7 +77,7 @@ const setUp = Effect.fnUntraced(function* (world: World, plan: Plan) {
     for (const { match, behaviour } of host.steps) made.script(match, behaviour)
     if (host.pool !== undefined) yield* createHostObject(world, host)
   }
-  for (const object of workersOf(plan)) yield* world.server.apply(object)
+  for (const object of ownersOf(plan)) yield* world.server.apply(object)
 })
 
 const createPlanned = (world: World, machine: Plan["machines"][number]) =>
@@ -151,6 +143,7 @@ const heal = Effect.fnUntraced(function* (run: Running) {
 /** What a person does when something has not come to rest. */
 const help = Effect.fnUntraced(function* (run: Running) {
   yield* putBack(run)
+  if (run.plan.controlPlane !== undefined) yield* Effect.ignore(beginAnew(run.world))
   // What was on its way to an object when its host got another key.
   for (const host of run.world.hosts.hosts()) yield* Effect.ignore(unpin(run.world, host))
 })
@@ -212,6 +205,8 @@ const quiet = Effect.fnUntraced(function* ({ processes, world }: Running) {
   return found
 })
 
+const flat = <A>(all: ReadonlyArray<ReadonlyArray<A>>): ReadonlyArray<A> => all.flat()
+
 const asUnsettled = (what: string): Unsettled => ({ what })
 
 const hashOf = (worlds: ReadonlyArray<World>): string => {
@@ -256,11 +251,17 @@ const judged = (run: Running, logs: ReadonlyArray<string>): ReadonlyArray<Violat
   })
 }
 
+const drawRest = Effect.fnUntraced(function* (seed: number, plan: Plan, only: SeedOptions["drawn"]) {
+  if (only === "plain") return plan
+  const more = yield* Random.withSeed(drawMore(plan), `more of seed ${seed}`)
+  if (only === "withoutControlPlanes") return more
+  return yield* Random.withSeed(drawControlPlane(more), `control plane of seed ${seed}`)
+})
+
 export const runSeed = (seed: number, options: SeedOptions = {}) =>
   Effect.gen(function* () {
     const drawn = options.plan ?? (yield* drawPlan)
-    const more = options.plan === undefined && options.plain !== true
-    const plan = more ? yield* Random.withSeed(drawMore(drawn), `more of seed ${seed}`) : drawn
+    const plan = options.plan === undefined ? yield* drawRest(seed, drawn, options.drawn) : drawn
     const run = makeRunning(plan, options.wrap ?? {}, yield* makeWorld({ core: plan.deployments.length > 0 }))
     yield* setUp(run.world, plan)
     yield* startProcess(run)
@@ -270,7 +271,9 @@ export const runSeed = (seed: number, options: SeedOptions = {}) =>
       Effect.map(Clock.currentTimeMillis, (at) => left.map((one) => ({ checker: what, at, what: one.what })))
     const settled = yield* settle(
       run,
-      Effect.suspend(() => unsettled(run.world, run.worlds)),
+      Effect.suspend(() => Effect.all([unsettled(run.world, run.worlds), membersLeft(run.world)])).pipe(
+        Effect.map(flat)
+      ),
       Effect.suspend(() => help(run))
     )
     const noise = settled.left.length > 0 ? [] : yield* quiet(run)

@@ -60,6 +60,14 @@ export const make = (services: Services) => {
       ? Effect.void
       : Effect.flatMap(Random.next, (random) => Effect.sleep(backoffMillis(policy, failures, random)))
 
+  /** Read when the host was looked at, for the run that follows: the same bytes say the same. */
+  let read: HostPlan.Bootstrap | undefined
+  const readAlready = (dataHash: string): HostPlan.Bootstrap | undefined => {
+    const known = read?.dataHash === dataHash ? read : undefined
+    read = undefined
+    return known
+  }
+
   const claim = (post: Post): Acting =>
     Effect.gen(function* () {
       const who = claimant()
@@ -87,6 +95,7 @@ export const make = (services: Services) => {
       const source = yield* HostPlan.source(kube, machine, surroundings)
       // Data that can't be run is told of before a host is asked for anything.
       const early = yield* HostPlan.bootstrap(source, machine, claim, undefined)
+      read = early
       const access = yield* HostPlan.access(kube, machine)
       const fence = runOf(machine)?.fence ?? 0
       const report = yield* Effect.mapError(
@@ -140,7 +149,8 @@ export const make = (services: Services) => {
       const machine = current()
       const surroundings = yield* around()
       const source = yield* HostPlan.source(kube, machine, surroundings)
-      const data = yield* HostPlan.bootstrap(source, machine, activity.claim, activity.run.facts)
+      const data =
+        readAlready(source.dataHash) ?? (yield* HostPlan.bootstrap(source, machine, activity.claim, activity.run.facts))
       // A template without the facts that it was rendered with is not what the host was being provisioned with either.
       if (data?.dataHash !== activity.run.dataHash)
         return yield* post(Event.JournalUnusable({ attempt, message: OTHER_DATA }))

@@ -15,7 +15,7 @@ import { type JsonObject, KubeClient, type KubeClientShape } from "../kube/KubeC
 import { absent, KubeError } from "../kube/KubeError.ts"
 import { WorkloadClusters } from "../kube/WorkloadClusters.ts"
 import * as Actor from "../runtime/Actor.ts"
-import type { Mailbox } from "../runtime/Mailbox.ts"
+import { type Mailbox, translated } from "../runtime/Mailbox.ts"
 import { supervise } from "../runtime/Supervisor.ts"
 import * as Activities from "./BootstrapActivities.ts"
 import { ownership } from "./BootstrapDataSecret.ts"
@@ -95,20 +95,15 @@ const oneLife = Effect.fnUntraced(function* (options: Options, mailbox: Mailbox<
   })
 
   /** Sightings become observations here, of the newest object that anyone has seen. */
-  const translated: Mailbox<Bootstrap.Event> = {
-    post: mailbox.post,
-    observe: mailbox.observe,
-    clear: mailbox.clear,
-    take: Effect.flatMap(mailbox.take, (item) => {
-      if ("_tag" in item) return Effect.succeed(item)
-      if (item.config === undefined) return Effect.succeed(Bootstrap.Event.Observed({ observed: GONE }))
-      recorder.seen(item.config)
-      const config = recorder.current()
-      return Effect.map(options.around(config), (around) =>
-        Bootstrap.Event.Observed({ observed: observe(renderer, config, around) })
-      )
-    })
-  }
+  const observed = translated<Sighting, Bootstrap.Event>(mailbox, (item) => {
+    if ("_tag" in item) return Effect.succeed(item)
+    if (item.config === undefined) return Effect.succeed(Bootstrap.Event.Observed({ observed: GONE }))
+    recorder.seen(item.config)
+    const config = recorder.current()
+    return Effect.map(options.around(config), (around) =>
+      Bootstrap.Event.Observed({ observed: observe(renderer, config, around) })
+    )
+  })
 
   yield* Actor.live(
     definition,
@@ -118,7 +113,7 @@ const oneLife = Effect.fnUntraced(function* (options: Options, mailbox: Mailbox<
       notify,
       ...(options.entered === undefined ? {} : { entered: options.entered })
     },
-    translated,
+    observed,
     { initial, previous: initial }
   )
 })

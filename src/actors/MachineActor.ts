@@ -12,7 +12,7 @@ import { HostRuns } from "../hosts/HostRuns.ts"
 import { KubeClient } from "../kube/KubeClient.ts"
 import { absent, KubeError } from "../kube/KubeError.ts"
 import * as Actor from "../runtime/Actor.ts"
-import type { Mailbox } from "../runtime/Mailbox.ts"
+import { type Mailbox, translated } from "../runtime/Mailbox.ts"
 import { supervise } from "../runtime/Supervisor.ts"
 import { EventRecorder } from "./EventRecorder.ts"
 import { KeyGuard } from "./KeyGuard.ts"
@@ -80,20 +80,15 @@ const oneLife = Effect.fnUntraced(function* (options: Options, mailbox: Mailbox<
   })
 
   /** Sightings become observations here, of the newest object that anyone has seen. */
-  const translated: Mailbox<Machine.Event> = {
-    post: mailbox.post,
-    observe: mailbox.observe,
-    clear: mailbox.clear,
-    take: Effect.flatMap(mailbox.take, (item) => {
-      if ("_tag" in item) return Effect.succeed(item)
-      if (item.machine === undefined) return Effect.succeed(Machine.Event.Observed({ observed: GONE }))
-      recorder.seen(item.machine)
-      const machine = recorder.current()
-      return Effect.map(options.around(machine), (around) =>
-        Machine.Event.Observed({ observed: observe(machine, around) })
-      )
-    })
-  }
+  const observed = translated<Sighting, Machine.Event>(mailbox, (item) => {
+    if ("_tag" in item) return Effect.succeed(item)
+    if (item.machine === undefined) return Effect.succeed(Machine.Event.Observed({ observed: GONE }))
+    recorder.seen(item.machine)
+    const machine = recorder.current()
+    return Effect.map(options.around(machine), (around) =>
+      Machine.Event.Observed({ observed: observe(machine, around) })
+    )
+  })
 
   yield* Actor.live(
     definition,
@@ -103,7 +98,7 @@ const oneLife = Effect.fnUntraced(function* (options: Options, mailbox: Mailbox<
       notify,
       ...(options.entered === undefined ? {} : { entered: options.entered })
     },
-    translated,
+    observed,
     { initial, previous: initial }
   )
 })

@@ -22,6 +22,12 @@ export interface Mailbox<Event> {
   readonly clear: Effect.Effect<void>
 }
 
+/** For an actor that takes what `translate` makes of what was put in: news of its object, say, as an observation. */
+export const translated = <Item, Event>(
+  mailbox: Mailbox<Item | Event>,
+  translate: (item: Item | Event) => Effect.Effect<Event>
+): Mailbox<Event> => ({ ...mailbox, take: Effect.flatMap(mailbox.take, translate) })
+
 const WAKE = Symbol("wake")
 
 export const make = <Event>(): Effect.Effect<Mailbox<Event>> =>

@@ -33,6 +33,12 @@ export interface Entered {
   readonly state: Machine.State
 }
 
+/** Phases that a machine's actors entered, whichever process's, repetitions left out. `machine`: `namespace/name`. */
+export const phasesOf = (all: ReadonlyArray<Entered>, machine: string): ReadonlyArray<string> => {
+  const phases = all.filter((one) => one.machine === machine).map(({ state }) => state.phase._tag)
+  return phases.filter((phase, index) => phase !== phases[index - 1])
+}
+
 /** What stands between a provider process and the world. */
 export interface Wrap {
   readonly kube?: (inner: KubeClientShape) => KubeClientShape

@@ -5,15 +5,22 @@
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import { apiServer, CLUSTER, createCluster, createHost, createKey, type HostInput } from "./ClusterObjects.ts"
+import {
+  apiServer,
+  CLUSTER,
+  createCluster,
+  createHost,
+  createKey,
+  type HostInput,
+  NAMESPACE
+} from "./ClusterObjects.ts"
 import * as ManagementCluster from "./core/ManagementCluster.ts"
-import * as SimulatedWorkloads from "./core/SimulatedWorkloads.ts"
 import { type History, record } from "./History.ts"
 import type { HostOptions } from "./hosts/SimulatedHost.ts"
 import { makeSimulatedHosts, type SimulatedHosts } from "./hosts/SimulatedHosts.ts"
-import { type Entered, makeProcesses, type Wrap } from "./Processes.ts"
+import { type Entered, makeProcesses, phasesOf, type Wrap } from "./Processes.ts"
 import * as SimulatedApiServer from "./SimulatedApiServer.ts"
-import { noWorkloadClusters, seededSecureRandom } from "./Surroundings.ts"
+import { noWorkloadClusters } from "./Surroundings.ts"
 import { cluster } from "./testing/Objects.ts"
 
 export interface WorldOptions {
@@ -28,11 +35,7 @@ const startCore = Effect.fnUntraced(function* (
   server: SimulatedApiServer.SimulatedApiServerShape,
   hosts: SimulatedHosts
 ) {
-  const workloads = yield* SimulatedWorkloads.make()
-  yield* ManagementCluster.make({ client: server.client, hosts, workloads }).pipe(
-    Effect.provide(seededSecureRandom),
-    Effect.orDie
-  )
+  const { workloads } = yield* Effect.orDie(ManagementCluster.makeSeeded({ client: server.client, hosts }))
   for (const object of cluster({ name: CLUSTER })) yield* Effect.orDie(server.apply(object))
   return workloads
 })
@@ -71,10 +74,7 @@ export const makeWorld = (options: WorldOptions = {}) =>
     const startProvider = (name = "provider", wrap: Wrap = {}) => processes.start(name, { wrap })
 
     /** Phases that a machine's actors entered, repetitions left out. */
-    const phases = (name: string): ReadonlyArray<string> => {
-      const all = entered.filter((one) => one.machine === `default/${name}`).map((one) => one.state.phase._tag)
-      return all.filter((phase, index) => phase !== all[index - 1])
-    }
+    const phases = (name: string): ReadonlyArray<string> => phasesOf(entered, `${NAMESPACE}/${name}`)
 
     return {
       server,

@@ -15,6 +15,7 @@ import type { KubeError } from "../../kube/KubeError.ts"
 import { WorkloadClusters } from "../../kube/WorkloadClusters.ts"
 import { objectAt, stringAt } from "../apiserver/Json.ts"
 import type { SimulatedHosts } from "../hosts/SimulatedHosts.ts"
+import { seededSecureRandom } from "../Surroundings.ts"
 import { coreCrds } from "./crds.ts"
 import * as SimulatedCore from "./SimulatedCore.ts"
 import * as SimulatedWorkloads from "./SimulatedWorkloads.ts"
@@ -85,3 +86,6 @@ export const make = Effect.fnUntraced(function* (
   })
   return { core, standIns, workloads, pending: () => core.pending() + standIns.pending() }
 })
+
+/** Its keys and tokens are drawn from the seed of whoever asks. */
+export const makeSeeded = (options: ManagementClusterOptions) => Effect.provide(make(options), seededSecureRandom)

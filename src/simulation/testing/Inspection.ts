@@ -9,7 +9,7 @@ import type { ApiStore } from "../apiserver/ApiStore.ts"
 import { jsonAt, stringAt } from "../apiserver/Json.ts"
 import { judge, type Violation } from "../Checkers.ts"
 import type { History } from "../History.ts"
-import type { Entered, Process } from "../Processes.ts"
+import { type Entered, type Process, phasesOf } from "../Processes.ts"
 import type { SimulatedApiServerShape } from "../SimulatedApiServer.ts"
 import { type Line, storyOf } from "../Story.ts"
 import type { Witness, WitnessEntry } from "../Witness.ts"
@@ -121,8 +121,7 @@ const eventsOf = (store: ApiStore, object: string): ReadonlyArray<EventView> => 
 export const inspect = (all: Inspected): Inspection => ({
   machine: (name) => {
     const history = all.entered.filter(({ machine }) => machine === qualified(name))
-    const tags = history.map(({ state }) => state.phase._tag)
-    return { state: history.at(-1)?.state, history, phases: tags.filter((tag, index) => tag !== tags[index - 1]) }
+    return { state: history.at(-1)?.state, history, phases: phasesOf(history, qualified(name)) }
   },
   claims: () => claimsIn(all.server.store),
   journal: (host) => journalOf(all.witness.entries(), host),

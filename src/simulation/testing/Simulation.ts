@@ -13,7 +13,7 @@ import type { KubeError } from "../../kube/KubeError.ts"
 import type { ApiStatus } from "../apiserver/Status.ts"
 import * as ManagementCluster from "../core/ManagementCluster.ts"
 import { Machines } from "../core/Raw.ts"
-import * as SimulatedWorkloads from "../core/SimulatedWorkloads.ts"
+import type { SimulatedWorkloads } from "../core/SimulatedWorkloads.ts"
 import { type ManifestError, parseManifests } from "../demo/Manifests.ts"
 import { faultyKubeClient } from "../Faults.ts"
 import { record } from "../History.ts"
@@ -23,7 +23,6 @@ import { faultySshClient } from "../hosts/SshFaults.ts"
 import { type Entered, makeProcesses, type Process, type ProcessOptions } from "../Processes.ts"
 import * as SimulatedApiServer from "../SimulatedApiServer.ts"
 import type { Line } from "../Story.ts"
-import { seededSecureRandom } from "../Surroundings.ts"
 import { makeFaultSwitch, type PortFaults } from "./FaultNames.ts"
 import * as Inspection from "./Inspection.ts"
 import * as Objects from "./Objects.ts"
@@ -56,7 +55,7 @@ export interface Simulation extends Time.Time, Inspection.Inspection {
   /** Runs a controller of one's own until the simulation ends; its failure is a defect. */
   readonly startController: <E>(name: string, controller: Effect.Effect<unknown, E, KubeClient>) => Effect.Effect<void>
   readonly server: SimulatedApiServer.SimulatedApiServerShape
-  readonly workloads: SimulatedWorkloads.SimulatedWorkloads
+  readonly workloads: SimulatedWorkloads
   readonly hosts: SimulatedHosts
   readonly apply: (manifests: Manifests) => Effect.Effect<void, ApiStatus | ManifestError>
   /** A host in memory, and its PooledRemoteMachine with a key that works. Absent: the next name and address. */
@@ -174,12 +173,11 @@ const build = Effect.fnUntraced(function* (
   const scope = yield* Effect.scope
   const server = yield* SimulatedApiServer.make()
   const hosts = yield* makeSimulatedHosts()
-  const workloads = yield* SimulatedWorkloads.make()
   const history = record(server.store, () => clock.currentTimeMillisUnsafe())
   const entered: Array<Entered> = []
   const told: Array<Line> = []
   const faults = makeFaultSwitch()
-  yield* ManagementCluster.make({ client: server.client, hosts, workloads }).pipe(Effect.provide(seededSecureRandom))
+  const { workloads } = yield* ManagementCluster.makeSeeded({ client: server.client, hosts })
 
   const client = (name: string) => faultyKubeClient(server.client(name), faults.kube)
   const processes = yield* makeProcesses({

@@ -3,11 +3,7 @@
  * does with a request is the driver's (driver/*.sh) or the simulation's.
  *
  * ```
- * #machinist-request 3 <blob bytes> <header bytes>
- * <driver text>
- * #machinist-blobs-follow
- * <blobs>
- * #machinist-header
+ * #machinist-request 4 <blob bytes> <header bytes> <header lines>
  * #verb run
  * #claim c1
  * …
@@ -15,12 +11,15 @@
  * #step <name>
  * #|<a line of its script>
  * #.<its last line, when no newline ends it>
- * #machinist-end <blob bytes> <verb> <claim> <fence>   no newline
+ * <driver text>
+ * #machinist-blobs-follow
+ * <blobs>
+ * #machinist-end <blob bytes> <verb> <claim> <fence>   no newline; begins with the newline behind the blobs
  * ```
- * The header is what lies at the end, so that the driver has it by one process, whatever lies before it, and knows that
- * nothing was cut off; it begins with the newline behind the blobs. Every line of it begins with `#`: it is data, and
- * never read as anything else. The last field of a line is the rest of the line, so paths and names may hold blanks;
- * nothing but a script may hold a control character.
+ * The header lies in front, where a shell can read a small one by itself: each process on a host is dear. That nothing was
+ * cut off is told by the text, whose last line is the one that does something, and behind blobs by the end. Every line of
+ * the header begins with `#`: it is data, and never read as anything else. The last field of a line is the rest of the
+ * line, so paths and names may hold blanks; nothing but a script may hold a control character.
  */
 import * as Result from "effect/Result"
 import type { Request, RunFile, RunStep, Tenant } from "./Protocol.ts"
@@ -34,8 +33,8 @@ export class WireError extends Error {
 /** The line between driver text and blobs. */
 export const BLOBS_MARKER = "#machinist-blobs-follow"
 
-const REQUEST = "#machinist-request 3"
-const HEADER = "\n#machinist-header\n"
+const REQUEST = "#machinist-request 4"
+const FIRST_LINE = /^#machinist-request 4 (\d{1,10}) (\d{1,10}) (\d{1,10})$/
 const END = "#machinist-end"
 const NEWLINE = 10
 /** A request that is larger than this is refused before it is sent; bootstrap data is a Secret of at most 1 MiB. */
@@ -169,7 +168,7 @@ const headerLines = (request: Request, blobs: Blobs): ReadonlyArray<string> => {
 }
 
 const endOf = (size: number, verb?: string, claim?: string, fence?: number | string): string =>
-  `${END} ${size} ${verb} ${claim} ${fence}`
+  `\n${END} ${size} ${verb} ${claim} ${fence}`
 
 /** `driverText` ends with a newline. Fails when a value can't be carried: a newline in a path, a mode not octal, … */
 export const encodeRequest = (request: Request, driverText: string | Uint8Array): Out<Uint8Array> => {
@@ -178,15 +177,14 @@ export const encodeRequest = (request: Request, driverText: string | Uint8Array)
   const blobs = new Blobs()
   const lines = headerLines(request, blobs)
   const { claim, fence } = request.tenant
-  const header = encoder.encode(
-    `${HEADER}${lines.map((line) => `#${line}\n`).join("")}${endOf(blobs.size, request.verb, claim, fence)}`
-  )
+  const header = encoder.encode(lines.map((line) => `#${line}\n`).join(""))
   const bytes = concat([
-    encoder.encode(`${REQUEST} ${blobs.size} ${header.length}\n`),
+    encoder.encode(`${REQUEST} ${blobs.size} ${header.length} ${lines.length}\n`),
+    header,
     typeof driverText === "string" ? encoder.encode(driverText) : driverText,
     encoder.encode(`${BLOBS_MARKER}\n`),
     ...blobs.parts,
-    header
+    encoder.encode(endOf(blobs.size, request.verb, claim, fence))
   ])
   return bytes.length > MAX_REQUEST_BYTES
     ? wrong(`the request has ${bytes.length} bytes, more than ${MAX_REQUEST_BYTES}`)
@@ -284,20 +282,22 @@ const requestFrom = (parsed: Parsed): Request | undefined => {
 
 /** For hosts that are not a shell. Fails on a request that was cut short, as the driver does. */
 export const decodeRequest = (stdin: Uint8Array): Out<Request> => {
-  const firstEnd = stdin.indexOf(NEWLINE)
-  const start = decoder.decode(stdin.subarray(0, Math.max(firstEnd, 0)))
-  const [, size, headerSize] = /^#machinist-request 3 (\d{1,10}) (\d{1,10})$/.exec(start) ?? []
-  if (size === undefined) return wrong("not a request")
-  const headerAt = stdin.length - Number(headerSize)
-  const header = headerAt > firstEnd ? decoder.decode(stdin.subarray(headerAt)) : ""
-  const lines = header.slice(HEADER.length).split("\n")
+  const headerAt = stdin.indexOf(NEWLINE) + 1
+  const [, blobBytes, headerBytes, count] =
+    FIRST_LINE.exec(decoder.decode(stdin.subarray(0, Math.max(headerAt - 1, 0)))) ?? []
+  if (blobBytes === undefined) return wrong("not a request")
+  const textAt = headerAt + Number(headerBytes)
+  const lines = decoder.decode(stdin.subarray(headerAt, textAt)).split("\n")
   const single = new Map(lines.map((line) => [fields(line, 1)?.[0], fields(line, 1)?.[1]]))
-  const end = endOf(Number(size), single.get("#verb"), single.get("#claim"), single.get("#fence"))
-  if (!header.startsWith(HEADER) || lines.pop() !== end || headerAt - Number(size) <= firstEnd)
+  const size = Number(blobBytes)
+  const end = encoder.encode(endOf(size, single.get("#verb"), single.get("#claim"), single.get("#fence")))
+  const blobsAt = stdin.length - end.length - size
+  if (lines.pop() !== "" || lines.length !== Number(count)) return wrong("the request's header is malformed")
+  if (blobsAt < textAt || !Buffer.from(end).equals(stdin.subarray(blobsAt + size)))
     return wrong("the request was cut short")
   const parsed = parseHeader(
     lines.map((line) => line.slice(1)),
-    stdin.subarray(headerAt - Number(size), headerAt)
+    stdin.subarray(blobsAt, blobsAt + size)
   )
   const request = parsed === undefined ? undefined : requestFrom(parsed)
   if (request === undefined) return wrong("the request's header is malformed")

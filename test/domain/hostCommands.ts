@@ -10,7 +10,7 @@ import { type CleaningInput, cleaning } from "../../src/domain/Cleaning.ts"
 
 /** Everything a host's shell may find outside itself; what is used of it must be in the table. */
 const TOOLS = new Set(
-  `apt-get awk base64 basename busybox cat chgrp chmod chown cmp cp curl cut date dd df dirname du env expr fallocate file find flock
+  `apt-get awk base64 basename busybox cat chattr chgrp chmod chown cmp cp curl cut date dd df dirname du env expr fallocate file find flock
 fsync fuser getent grep head hexdump hostname id insmod install ionice journalctl jq k0s kill killall ln logger login ls mkdir
 mkfifo mknod mktemp modprobe mount mountpoint mv nc nice nohup nsenter od openssl oras pgrep pidof pkill ps python3 rc-service
 rc-update readlink realpath renice rm rmdir script sed seq service setpriv setsid sh sha256sum sleep sort split ssh stat stdbuf stty su

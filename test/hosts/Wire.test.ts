@@ -66,7 +66,7 @@ describe("requests", () => {
             { name: line(name), script: scriptOf(script) },
             { name: "lines", script: `|${scriptOf(script)}\n\n.x\n#step y` },
             { name: line(script), script: "" },
-            { name: "marker", script: `\n${BLOBS_MARKER}\n#machinist-request 3 1 1\n#\n#machinist-end 0 run c1 1` }
+            { name: "marker", script: `\n${BLOBS_MARKER}\n#machinist-request 4 1 1 1\n#\n#machinist-end 0 run c1 1` }
           ],
           ...(flag ? { workingDir: path(script) } : {})
         })

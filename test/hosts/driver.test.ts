@@ -262,24 +262,51 @@ printf 'LAST=no newline' >>/etc/environment`)
         })
       )
 
-    it.live("what a run stands on is on disk before its first step, its end before anybody is told", () =>
+    const NO_CHATTR = "echo 'setting flags on journal: Operation not supported' >&2"
+    /** What a run of two steps syncs, in order with the steps; `chattr` is what answers in that tool's place. */
+    const syncedAround = (chattr?: string) =>
       Effect.gen(function* () {
         const { host, out, run } = yield* setUp()
-        yield* host.sh(`printf '#!/bin/sh\\necho "sync $*" >>/tmp/order\\n' >/usr/local/sbin/sync
-          chmod 755 /usr/local/sbin/sync`)
+        const put = (tool: string, script: string) =>
+          host.sh(`cat >/usr/local/sbin/${tool} <<'END'\n#!/bin/sh\n${script}\nEND\nchmod 755 /usr/local/sbin/${tool}`)
+        yield* put("sync", 'echo "sync $*" >>/tmp/order')
+        if (chattr !== undefined) yield* put("chattr", chattr)
+        const script = (name: string) =>
+          `echo ${name} >>/tmp/order; lsattr ${STATE}/runs/c1/journal 2>/dev/null | cut -d ' ' -f 1 >/tmp/flags`
         const { error } = yield* run(
-          runOf("", { steps: ["first", "second"].map((name) => ({ name, script: `echo ${name} >>/tmp/order` })) })
+          runOf("", { steps: ["first", "second"].map((name) => ({ name, script: script(name) })) })
         )
         assert.isUndefined(error, error?.message)
-        const dir = `${STATE}/runs/c1`
-        assert.deepStrictEqual((yield* out("cat /tmp/order")).split("\n"), [
-          `sync ${dir}/journal ${dir} ${STATE}/runs ${STATE}/tenancy.new`,
-          `sync ${dir}/journal ${STATE}`,
-          "first",
-          `sync -d ${dir}/journal`,
-          "second",
-          `sync -d ${dir}/journal ${STATE}/tenancy`
-        ])
+        return { order: (yield* out("cat /tmp/order")).split("\n"), flags: yield* out("cat /tmp/flags") }
+      })
+    const before = [
+      `sync ${STATE}/runs/c1/journal ${STATE}/runs/c1 ${STATE}/runs ${STATE}/tenancy.new`,
+      `sync ${STATE}/runs/c1/journal ${STATE}`
+    ]
+
+    for (const [title, chattr] of [
+      ["refuses", `${NO_CHATTR}; exit 1`],
+      ["refuses and ends well, as BusyBox's", NO_CHATTR]
+    ] as const)
+      it.live(`where chattr ${title}: all is on disk before a step starts, the end before anybody is told`, () =>
+        Effect.gen(function* () {
+          const { flags, order } = yield* syncedAround(chattr)
+          assert.deepStrictEqual(order, [
+            ...before,
+            "first",
+            `sync -d ${STATE}/runs/c1/journal`,
+            "second",
+            `sync -d ${STATE}/runs/c1/journal ${STATE}/tenancy`
+          ])
+          assert.notInclude(flags, "S")
+        })
+      )
+
+    it.live("where a file's writes can be made synchronous, the journal's are, and need no process", () =>
+      Effect.gen(function* () {
+        const { flags, order } = yield* syncedAround()
+        assert.deepStrictEqual(order, [...before, "first", "second"])
+        assert.include(flags, "S")
       })
     )
 
@@ -299,7 +326,8 @@ printf 'LAST=no newline' >>/etc/environment`)
       Effect.gen(function* () {
         const { host, out, run } = yield* setUp()
         yield* host.sh(`printf '#!/bin/sh\\n[ -e /tmp/broken ] && [ $# -gt 0 ] && exit 1; exit 0\\n' >/usr/local/sbin/sync
-          chmod 755 /usr/local/sbin/sync`)
+          printf '#!/bin/sh\\nexit 1\\n' >/usr/local/sbin/chattr
+          chmod 755 /usr/local/sbin/sync /usr/local/sbin/chattr`)
         const { error } = yield* run(
           runOf("", {
             steps: [
@@ -346,11 +374,20 @@ printf 'LAST=no newline' >>/etc/environment`)
     it.live("a request that was cut short changes nothing", () =>
       Effect.gen(function* () {
         const { host, out, run } = yield* setUp()
-        host.rewrite = (text) => text.slice(0, -1)
-        const { error } = yield* run(runOf("touch /tmp/ran"))
-        assert.strictEqual(error?.reason, "DriverFailed")
-        assert.include(error?.message, "cut short")
-        assert.strictEqual(yield* out(`find ${STATE} -type f; ls /tmp/ran 2>/dev/null`), "")
+        const files = [{ path: "/srv/placed", content: bytes("x"), mode: "0644" }]
+        const cuts: ReadonlyArray<readonly [(text: string) => string, RegExp]> = [
+          [(text) => text.slice(0, -1), /cut short/],
+          // Behind the last line but one of the text, and within the header.
+          [(text) => text.slice(0, text.indexOf('\nfront "$1"\n') + 4), /stored/],
+          [(text) => text.slice(0, text.indexOf("#sentinel")), /stored/]
+        ]
+        for (const [rewrite, message] of cuts) {
+          host.rewrite = rewrite
+          const { error } = yield* run(runOf("touch /tmp/ran", { files }))
+          assert.strictEqual(error?.reason, "DriverFailed")
+          assert.match(error?.message ?? "", message)
+          assert.strictEqual(yield* out(`find ${STATE} -type f; ls /tmp/ran 2>/dev/null`), "")
+        }
       })
     )
 

@@ -8,9 +8,12 @@ import * as Result from "effect/Result"
 import { type Request, STATE_DIR } from "../Protocol.ts"
 import { decodeRequest, encodeRequest, type WireError } from "../Wire.ts"
 
-/** What a request to look needs, and what the others need beside it: each exec carries no more than that. */
+/** What a request to look needs. */
 const LOOKING = ["base", "tenancy", "inspect"] as const
-const ACTING = [
+/** What the detached driver needs, then what who is connected needs beside it: the first does not read the second. */
+const DRIVING = [
+  "base",
+  "tenancy",
   "lock",
   "request",
   "journal",
@@ -20,12 +23,9 @@ const ACTING = [
   "watchdog",
   "step",
   "files",
-  "run",
-  "clean",
-  "attach",
-  "follow",
-  "main"
+  "run"
 ] as const
+const FOLLOWING = ["attach", "follow", "main"] as const
 
 /** Comments stay here: every exec would carry them. A driver line that begins with `#` is a comment, always. */
 const withoutComments = (text: string): string =>
@@ -39,12 +39,15 @@ const textOf = (names: ReadonlyArray<string>): string =>
 
 /** Only definitions until the last lines: a text that is cut short defines some functions and does nothing. */
 export const inspectText: string = `${textOf(LOOKING)}inspect\nexit\n`
-/** The same; tests replace the one line `failpoint() { :; }` in it. */
-export const driverText: string = textOf([...LOOKING, ...ACTING])
+/** The same; tests replace the one line `failpoint() { :; }` in both. */
+export const runText: string = textOf([...DRIVING, "drive", ...FOLLOWING])
+/** For everything else: a run, too, but with more to read. */
+export const driverText: string = textOf([...DRIVING, "clean", "drive", ...FOLLOWING])
 
 /** As they are sent, with every request. */
 const encoder = new TextEncoder()
 const inspectBytes = encoder.encode(inspectText)
+const runBytes = encoder.encode(runText)
 const driverBytes = encoder.encode(driverText)
 
 /** Reads its script from stdin: nothing is written on the host. */
@@ -78,6 +81,8 @@ const STORE_AND_RUN = `sh -c '${[
 ].join("; ")}'`
 
 const SUDO = "sudo -n "
+/** The login shell becomes what it runs, instead of waiting for it. Every shell knows the word. */
+const BECOME = "exec "
 
 export interface Exec {
   readonly command: string
@@ -85,9 +90,12 @@ export interface Exec {
 }
 
 export const execOf = (request: Request, useSudo: boolean): Result.Result<Exec, WireError> => {
-  const [command, text] = request.verb === "inspect" ? [INSPECT, inspectBytes] : [STORE_AND_RUN, driverBytes]
+  const [command, text] =
+    request.verb === "inspect"
+      ? [INSPECT, inspectBytes]
+      : [STORE_AND_RUN, request.verb === "run" ? runBytes : driverBytes]
   return Result.map(encodeRequest(request, text), (stdin) => ({
-    command: `${useSudo ? SUDO : ""}${command}`,
+    command: `${useSudo ? SUDO : BECOME}${command}`,
     stdin
   }))
 }
@@ -98,7 +106,7 @@ export const readExec = (
   stdin: Uint8Array
 ): Result.Result<{ readonly sudo: boolean; readonly request: Request }, WireError> | undefined => {
   const sudo = command.startsWith(SUDO)
-  const bare = sudo ? command.slice(SUDO.length) : command
-  if (bare !== INSPECT && bare !== STORE_AND_RUN) return undefined
+  const prefix = sudo ? SUDO : BECOME
+  if (command !== prefix + INSPECT && command !== prefix + STORE_AND_RUN) return undefined
   return Result.map(decodeRequest(stdin), (request) => ({ sudo, request }))
 }

@@ -32,16 +32,6 @@ enter() {
   done
 }
 
-driver_id() {
-  DRIVER=''
-  { read -r DRIVER <"$DIR/driver"; } 2>/dev/null || DRIVER=''
-}
-
-driver_alive() {
-  driver_id
-  [ -n "$DRIVER" ] && alive "$DRIVER"
-}
-
 # A host without a tenant, or with a tombstone that is older than the request.
 may_begin() {
   case $T_state in

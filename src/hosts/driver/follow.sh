@@ -14,7 +14,14 @@ follower_gone() {
   unlock
   [ -z "$TICKER" ] || kill "$TICKER" 2>/dev/null
   my_locks
-  rm -f "$INCOMING" ${FIFO:+"$FIFO" "${FIFO%.fifo}.kin"} "$MY_LOCKS"*
+  set -- "$INCOMING" ${FIFO:+"$FIFO" "${FIFO%.fifo}.kin"} "$MY_LOCKS"*
+  for fg_file; do
+    # A driver that ended has removed them with its own.
+    [ ! -e "$fg_file" ] || {
+      rm -f "$@"
+      break
+    }
+  done
   TICKER='' FIFO=''
 }
 

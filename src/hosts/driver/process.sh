@@ -69,6 +69,17 @@ kill_driver() {
   done
 }
 
+# Sets DRIVER: whose the run or cleaning in $DIR is, or was.
+driver_id() {
+  DRIVER=''
+  { read -r DRIVER <"$DIR/driver"; } 2>/dev/null || DRIVER=''
+}
+
+driver_alive() {
+  driver_id
+  [ -n "$DRIVER" ] && alive "$DRIVER"
+}
+
 # Under systemd a unit's processes are known even when they cleared their environment.
 kill_run_units() {
   for ku_procs in /sys/fs/cgroup/system.slice/machinist-run-*/cgroup.procs \

@@ -13,23 +13,54 @@ settle() {
   unlock
 }
 
-# What carries secrets is not needed any more; nor is this process.
+# What carries secrets is not needed any more; nor is this process. More that goes with it: $*.
 forget_request() {
   my_locks
-  rm -f "$DIR/exec" "$DIR"/step-* "$DIR/deadline" "$MY_LOCKS"*
+  rm -f "$DIR/exec" "$DIR"/step-* "$DIR/deadline" "$MY_LOCKS"* "$@"
+}
+
+# Sets FOLLOWER, its fifo, and FOLLOWER_FILES, what it would remove when it ends: where one follows, and one alone.
+only_follower() {
+  FOLLOWER='' FOLLOWER_FILES=''
+  set -- "$DIR"/follow-*.fifo
+  [ $# -eq 1 ] && [ -p "$1" ] || return 1
+  of_id=${1##*/follow-}
+  of_id=${of_id%.fifo}
+  alive "$BOOT ${of_id%.*} ${of_id#*.}" || return 1
+  FOLLOWER=$1
+  FOLLOWER_FILES="$1 ${1%.fifo}.kin"
+  for of_file in "$STATE/lock/$BOOT.$of_id".*.choosing; do
+    # Never of a lock that it still wants.
+    [ ! -s "$of_file" ] || FOLLOWER_FILES="$FOLLOWER_FILES $of_file ${of_file%.choosing}.ticket-*"
+  done
+}
+
+# Tells the end when what carried secrets is not there any more. What the one follower made goes at the same time, which
+# spares a process; it is told through a descriptor then.
+forget_and_tell() {
+  if only_follower; then
+    {
+      forget_request $FOLLOWER_FILES
+      tell_followers
+      exit 0
+    } 2>/dev/null 3<>"$FOLLOWER"
+    FOLLOWER=''
+  fi
+  forget_request
+  tell_followers
 }
 
 # The record is what counts: an attempt that finds it, or a state without it, sets the tenancy's state itself. Who follows
-# is told when both are on disk, and what carried secrets is not there any more.
+# is told when it is on disk (and the state, where the same process sees to both), and what carried secrets is not there
+# any more.
 end_run() {
   write_records "$2" || die "can not write the journal in $DIR"
   failpoint "end recorded"
   settle "$1"
-  sync_data "$JOURNAL" "$STATE/tenancy" || die "can not write the journal in $DIR"
+  [ -n "$J_direct" ] || sync_data "$JOURNAL" "$STATE/tenancy" || die "can not write the journal in $DIR"
   failpoint "end synced"
   stop_watchdog
-  forget_request
-  tell_followers
+  forget_and_tell
   exit 0
 }
 

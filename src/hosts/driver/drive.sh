@@ -1,0 +1,48 @@
+# Owns the detached driver, from its first line to its role: `sh FILE drive DIR HOW`. What only who is connected needs
+# comes behind this in the text, and is not even read here.
+
+find_session() {
+  SESSION=''
+  ! command -v setsid >/dev/null 2>&1 || SESSION=setsid
+}
+
+drive() {
+  DIR=$1
+  JOURNAL=$DIR/journal
+  cd / && exec 2>>"$DIR/driver.err"
+  # Caught, not ignored: steps begin with it as it was.
+  trap : PIPE
+  who_am_i
+  find_session
+  parse_request "$DIR/exec" || exit 1
+  lock || exit 1
+  # Two followers may both have launched one: the second finds the first alive.
+  if driver_alive; then
+    unlock
+    exit 0
+  fi
+  # Readers take an empty one for none, and look again under the lock.
+  printf '%s\n' "$ME" 2>/dev/null >"$DIR/driver"
+  driver_id
+  unlock
+  scan_journal
+  open_journal || die "can not write the journal in $DIR"
+  # Of one record more, the process that syncs it costs no more than this one.
+  [ "$Q_count" -lt 2 ] || direct_journal
+  # A driver that nobody can find must not run: a second one would be launched beside it.
+  [ "$DRIVER" = "$ME" ] || die "no space left on $STATE"
+  [ "$2" = fresh ] || wipe_ahead || die "can not write the journal in $DIR"
+  [ "$Q_verb" = clean ] || UNSYNCED=$STATE
+  [ -z "$J_started" ] || kill_watchdogs
+  case $Q_verb in
+    run) drive_run ;;
+    clean) drive_clean ;;
+  esac
+}
+
+case ${1-} in
+  drive)
+    drive "$2" "$3"
+    exit
+    ;;
+esac

@@ -1,19 +1,17 @@
 /**
- * Owns HostRuns over an SshClient: one exec a call, on a connection of Sessions.ts; the event
- * lines folded into progress and one end. Decides nothing: what failed is a HostError (HostFailure.ts), what is run is
+ * Owns HostRuns over an SshClient: one exchange a call (Exchange.ts), on a connection of Sessions.ts; its events folded into
+ * progress and one end. Decides nothing: what failed is a HostError (HostFailure.ts), what is run is
  * the driver's business (driver/).
  */
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
-import { type SshClient, type SshProcess, type SshSession, targetName } from "../ssh/SshClient.ts"
-import { SshError } from "../ssh/SshError.ts"
-import { execOf } from "./driver/Exec.ts"
+import { type SshClient, targetName } from "../ssh/SshClient.ts"
+import { events } from "./Exchange.ts"
 import { HostError } from "./HostError.ts"
-import { fromOtherShell, fromRefusal, fromSilence, fromSsh, scrub } from "./HostFailure.ts"
+import { fromRefusal, fromSsh, scrub } from "./HostFailure.ts"
 import {
   type CleanRequest,
   type HostAccess,
@@ -22,120 +20,13 @@ import {
   type RunProgress,
   type RunRequest
 } from "./HostRuns.ts"
-import { LineCutter } from "./Lines.ts"
-import { exitText, whatRunsInstead } from "./LoginShell.ts"
 import { type HostEvent, type Request, SENTINEL, type SystemFacts, type Tenant } from "./Protocol.ts"
 import { makeSessions, type Sessions } from "./Sessions.ts"
-import { decodeEvent } from "./WireEvent.ts"
 
 /** A connection that nobody uses is kept this long. */
 export const SESSION_IDLE_SECONDS = 5
-/** The driver says something every 15 s: a host that is silent for longer is lost, whatever TCP believes. */
-export const STALL_SECONDS = 60
-/** Of an exec's own stderr (sudo, the login shell), the last bytes are kept. */
-const STDERR_BYTES = 4 * 1024
 /** Lines of a failed step's stderr, and leftovers, that are kept. */
 const MAX_DETAILS = 200
-/** After stdout's end, exit status and stderr come at once, or the connection is lost. */
-const END_SECONDS = 10
-
-// ------------------------------------------------------------------------------------------------- one exec
-
-interface Exchange {
-  readonly process: SshProcess
-  /** The last bytes of stderr, once it has ended. */
-  readonly stderr: Effect.Effect<string>
-}
-
-const start = Effect.fnUntraced(function* (session: SshSession, access: HostAccess, request: Request) {
-  const exec = execOf(request, access.useSudo)
-  if (Result.isFailure(exec)) {
-    const host = targetName(access.target)
-    return yield* new HostError({
-      reason: "Unsupported",
-      host,
-      message: `The request can't be sent to ${host}: ${exec.failure.message}. Correct the bootstrap data or the spec.`
-    })
-  }
-  const process = yield* session.exec(exec.success.command, exec.success.stdin)
-  const decoder = new TextDecoder()
-  let said = ""
-  const reader = yield* Effect.forkScoped(
-    Stream.runForEach(process.stderr, (bytes) =>
-      Effect.sync(() => {
-        said = (said + decoder.decode(bytes, { stream: true })).slice(-STDERR_BYTES)
-      })
-    )
-  )
-  const exchange: Exchange = { process, stderr: Effect.map(Fiber.await(reader), () => said) }
-  return exchange
-})
-
-/** What the exec came to when its output is over without a result. */
-const silence = (exchange: Exchange, host: string, useSudo: boolean): Effect.Effect<HostError, SshError> =>
-  Effect.gen(function* () {
-    const exit = yield* exchange.process.exit
-    return fromSilence(host, useSudo, exitText(exit), yield* exchange.stderr)
-  }).pipe(
-    Effect.timeoutOrElse({
-      duration: END_SECONDS * 1000,
-      orElse: () => Effect.fail(stalled(host, END_SECONDS))
-    })
-  )
-
-/** Nothing at all was heard of the driver: it may be that nothing of ours is run on that account. */
-const unheard = (session: SshSession, host: string, error: HostError): Effect.Effect<HostError> =>
-  error.reason === "DriverFailed"
-    ? Effect.map(whatRunsInstead(session), (instead) => (instead === undefined ? error : fromOtherShell(host, instead)))
-    : Effect.succeed(error)
-
-const stalled = (host: string, seconds: number): SshError =>
-  new SshError({
-    phase: "timeout",
-    target: host,
-    message: `${host} said nothing for ${seconds} s, not even a heartbeat; check that it is up and reachable`
-  })
-
-/** Every event of one exec; fails when its output ends, so whoever reads stops at a result. */
-const events = (sessions: Sessions, access: HostAccess, request: Request): Stream.Stream<HostEvent, HostError> => {
-  const host = targetName(access.target)
-  const lost = (error: SshError | HostError) =>
-    error._tag === "SshError"
-      ? Effect.andThen(sessions.invalidate(access.target), Effect.fail(fromSsh(host, error)))
-      : Effect.fail(error)
-  return Stream.unwrap(
-    Effect.gen(function* () {
-      const session = yield* sessions.get(access.target)
-      const exchange = yield* start(session, access, request)
-      const cutter = new LineCutter()
-      let heard = false
-      const end = silence(exchange, host, access.useSudo).pipe(
-        Effect.flatMap((error) => (heard ? Effect.succeed(error) : unheard(session, host, error))),
-        Effect.flatMap(Effect.fail)
-      )
-      return exchange.process.stdout.pipe(
-        Stream.timeoutOrElse({
-          duration: STALL_SECONDS * 1000,
-          orElse: () => Stream.fail(stalled(host, STALL_SECONDS))
-        }),
-        Stream.map((bytes) =>
-          cutter
-            .push(bytes)
-            .map(decodeEvent)
-            .filter((event) => event !== undefined)
-        ),
-        Stream.tap((told) =>
-          Effect.sync(() => {
-            heard ||= told.length > 0
-          })
-        ),
-        Stream.flattenIterable,
-        Stream.concat(Stream.fromEffect(end)),
-        Stream.catch((error: SshError | HostError) => Stream.fromEffect(lost(error)))
-      )
-    }).pipe(Effect.catch(lost))
-  )
-}
 
 // ------------------------------------------------------------------------------------------------- run and clean
 
@@ -183,6 +74,7 @@ class Reading {
         return Result.fail(fromRefusal(this.host, event.refusal, this.access.useSudo))
       case "DriverError":
         return Result.fail(this.error("DriverFailed", `${this.host}: ${scrub(event.detail)}`))
+      case "Accepted":
       case "Facts":
       case "System":
       case "Tenancy":
@@ -305,7 +197,7 @@ const inspect = (sessions: Sessions, access: HostAccess, tenant: Tenant): Effect
     Effect.gen(function* () {
       const host = targetName(access.target)
       // Held over the exec, so that the host key is the one of the connection that was used.
-      const session = yield* Effect.mapError(sessions.get(access.target), (error) => fromSsh(host, error))
+      const { session } = yield* Effect.mapError(sessions.get(access.target), (error) => fromSsh(host, error))
       const { facts, system, tenancy } = yield* ask(sessions, access, { verb: "inspect", tenant })
       if (facts === undefined) return yield* unexpected(host, "no facts", "inspect")
       const { bootId, hostname, serviceManager } = facts

@@ -129,6 +129,8 @@ export type HostEvent =
       readonly uid: number
     }
   | ({ readonly _tag: "System" } & SystemFacts)
+  /** The shell that looked takes the next request on its stdin now. */
+  | { readonly _tag: "Accepted" }
   | { readonly _tag: "Tenancy"; readonly record: TenancyRecord | undefined }
   | { readonly _tag: "Refused"; readonly refusal: Refusal }
   /** `fresh`: the first time; `attached`: it was running; `resumed`: it had died and goes on; `ended`: it was over. */

@@ -7,12 +7,29 @@ import * as Option from "effect/Option"
 import * as RcMap from "effect/RcMap"
 import type * as Scope from "effect/Scope"
 import { firstUse, isFirstUse } from "../ssh/HostKeys.ts"
-import { SshClient, type SshSession, type SshTarget } from "../ssh/SshClient.ts"
+import { SshClient, type SshDialog, type SshSession, type SshTarget } from "../ssh/SshClient.ts"
 import type { SshError } from "../ssh/SshError.ts"
+import type { Heard } from "./Heard.ts"
+
+/** A shell that looked at the host and waits for what is to be run there. */
+export interface Waiting {
+  readonly useSudo: boolean
+  readonly dialog: SshDialog
+  readonly heard: Heard
+  readonly close: Effect.Effect<void>
+}
+
+export interface Connection {
+  readonly session: SshSession
+  /** Closed with the connection. */
+  readonly scope: Scope.Scope
+  /** At most one. */
+  waiting: Waiting | undefined
+}
 
 /** `invalidate`: this connection is lost; the next exec makes a new one. */
 export interface Sessions {
-  readonly get: (target: SshTarget) => Effect.Effect<SshSession, SshError, Scope.Scope>
+  readonly get: (target: SshTarget) => Effect.Effect<Connection, SshError, Scope.Scope>
   readonly invalidate: (target: SshTarget) => Effect.Effect<void>
 }
 
@@ -23,7 +40,14 @@ export interface Sessions {
 export const makeSessions = Effect.fnUntraced(function* (idleSeconds: number) {
   const ssh = yield* SshClient
   const map = yield* RcMap.make({
-    lookup: (target: SshTarget) => ssh.connect(target),
+    lookup: Effect.fnUntraced(function* (target: SshTarget) {
+      const connection: Connection = {
+        session: yield* ssh.connect(target),
+        scope: yield* Effect.scope,
+        waiting: undefined
+      }
+      return connection
+    }),
     idleTimeToLive: idleSeconds * 1000
   })
   const invalidate = (target: SshTarget) =>
@@ -33,8 +57,8 @@ export const makeSessions = Effect.fnUntraced(function* (idleSeconds: number) {
     get: Effect.fnUntraced(function* (target) {
       for (const before of beforePinned(target)) {
         if (!(yield* RcMap.has(map, before))) continue
-        const session = yield* Effect.option(get(before))
-        if (Option.isSome(session) && isPinned(target, session.value)) return session.value
+        const connection = yield* Effect.option(get(before))
+        if (Option.isSome(connection) && isPinned(target, connection.value.session)) return connection.value
       }
       return yield* get(target)
     }),

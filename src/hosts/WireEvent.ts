@@ -66,6 +66,7 @@ const eventFields = (event: HostEvent): ReadonlyArray<string | number> => {
       return [event.what]
     case "DriverError":
       return [event.detail]
+    case "Accepted":
     case "RunSucceeded":
     case "NoSentinel":
     case "Cleaned":
@@ -178,6 +179,7 @@ export const decodeEvent = (line: string): HostEvent | undefined => {
       return { _tag: tag, what: rest }
     case "DriverError":
       return { _tag: tag, detail: rest }
+    case "Accepted":
     case "RunSucceeded":
     case "NoSentinel":
     case "Cleaned":

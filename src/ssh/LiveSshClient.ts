@@ -11,7 +11,7 @@ import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import type { HostKeyPin } from "./HostKeys.ts"
 import { LiveSshConnection } from "./LiveSshConnection.ts"
-import { exec } from "./LiveSshProcess.ts"
+import { begin, exec } from "./LiveSshProcess.ts"
 import * as SessionLimits from "./SessionLimits.ts"
 import {
   SshClient,
@@ -179,7 +179,8 @@ export const make = (options: LiveSshClientOptions = {}): Effect.Effect<SshClien
         hostKey: fingerprint,
         ...(type === undefined ? {} : { hostKeyType: type }),
         ...(via === undefined ? {} : { jumpHostKeys: hostKeysOf(via) }),
-        exec: (command, stdin) => exec(connection, command, stdin)
+        exec: (command, stdin) => exec(connection, command, stdin),
+        begin: (command, stdin) => begin(connection, command, stdin)
       }
     })
     return { connect }

@@ -11,7 +11,7 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { ClientChannel } from "ssh2"
 import type { LiveSshConnection } from "./LiveSshConnection.ts"
-import type { SshExit, SshProcess } from "./SshClient.ts"
+import type { SshDialog, SshExit, SshProcess } from "./SshClient.ts"
 import { SshError } from "./SshError.ts"
 import { toFailure } from "./SshFailure.ts"
 
@@ -157,12 +157,49 @@ const closeChannel = (channel: ClientChannel): void => {
   channel.close()
 }
 
-/** Opens the channel, sends `stdin` as the host takes it, then closes it. */
-export const exec = Effect.fnUntraced(function* (
+/** Without a copy. */
+const bufferOf = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+
+/** Opens the channel, sends `stdin` as the host takes it, and leaves it open. */
+export const begin = Effect.fnUntraced(function* (
   connection: LiveSshConnection,
   command: string,
   stdin: Uint8Array
-): Effect.fn.Return<SshProcess, SshError, Scope.Scope> {
+): Effect.fn.Return<SshDialog, SshError, Scope.Scope> {
+  const { channel, process } = yield* start(connection, command)
+  const write = (bytes: Uint8Array) =>
+    Effect.sync(() => {
+      if (channel.writable) channel.write(bufferOf(bytes))
+    })
+  yield* write(stdin)
+  const end = (bytes: Uint8Array) =>
+    Effect.sync(() => {
+      if (channel.writable) channel.end(bufferOf(bytes))
+    })
+  return { ...process, write, end }
+})
+
+/** The same, and closes it. */
+export const exec = (
+  connection: LiveSshConnection,
+  command: string,
+  stdin: Uint8Array
+): Effect.Effect<SshProcess, SshError, Scope.Scope> =>
+  Effect.map(start(connection, command), ({ channel, process }) => {
+    // One write: ssh2 cuts it along the host's window, and holds the rest back until the window opens.
+    channel.end(bufferOf(stdin))
+    return process
+  })
+
+interface Started {
+  readonly channel: ClientChannel
+  readonly process: SshProcess
+}
+
+const start = Effect.fnUntraced(function* (
+  connection: LiveSshConnection,
+  command: string
+): Effect.fn.Return<Started, SshError, Scope.Scope> {
   const exit = Deferred.makeUnsafe<SshExit, SshError>()
   const channel = yield* Effect.acquireRelease(
     openChannel(connection, command).pipe(
@@ -196,7 +233,5 @@ export const exec = Effect.fnUntraced(function* (
   })
   const stdout = new Output("stdout", channel, connection)
   const stderr = new Output("stderr", channel.stderr, connection)
-  // One write: ssh2 cuts it along the host's window, and holds the rest back until the window opens.
-  channel.end(Buffer.from(stdin.buffer, stdin.byteOffset, stdin.byteLength))
-  return { stdout: stdout.stream, stderr: stderr.stream, exit: Deferred.await(exit) }
+  return { channel, process: { stdout: stdout.stream, stderr: stderr.stream, exit: Deferred.await(exit) } }
 })

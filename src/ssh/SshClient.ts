@@ -46,6 +46,13 @@ export interface SshProcess {
   readonly exit: Effect.Effect<SshExit, SshError>
 }
 
+/** A command that waits for the rest of its stdin. */
+export interface SshDialog extends SshProcess {
+  /** Writes to stdin, which stays open; `end` writes the last of it, and closes it. What nobody takes any more is no error. */
+  readonly write: (bytes: Uint8Array) => Effect.Effect<void>
+  readonly end: (bytes: Uint8Array) => Effect.Effect<void>
+}
+
 export interface SshSession {
   /** SHA256 fingerprint (`SHA256:…`, unpadded base64, as ssh-keygen -l prints) of the host key that was used. */
   readonly hostKey: string
@@ -58,6 +65,8 @@ export interface SshSession {
    * OpenSSH leaves the remote process running then: to end it is the caller's business.
    */
   readonly exec: (command: string, stdin: Uint8Array) => Effect.Effect<SshProcess, SshError, Scope.Scope>
+  /** The same, with stdin left open behind `stdin`. Absent: the client can't. */
+  readonly begin?: (command: string, stdin: Uint8Array) => Effect.Effect<SshDialog, SshError, Scope.Scope>
 }
 
 export interface SshClientShape {

@@ -10,6 +10,7 @@ import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
+import { STALL_SECONDS } from "../../src/hosts/Heard.ts"
 import { HostError } from "../../src/hosts/HostError.ts"
 import { type HostAccess, HostRuns, type RunRequest } from "../../src/hosts/HostRuns.ts"
 import { MAX_LINE_BYTES } from "../../src/hosts/Lines.ts"
@@ -311,11 +312,11 @@ describe("the connection", () => {
       const { layer } = scripted({ stdout: "machinist Attached fresh\n", after: "silence" })
       const fiber = yield* Effect.forkChild(Effect.provide(runAll(), layer))
       // The first one may come before the fiber waits.
-      yield* TestClock.adjust((LiveHostRuns.STALL_SECONDS + 1) * 1000)
-      yield* TestClock.adjust((LiveHostRuns.STALL_SECONDS + 1) * 1000)
+      yield* TestClock.adjust((STALL_SECONDS + 1) * 1000)
+      yield* TestClock.adjust((STALL_SECONDS + 1) * 1000)
       const result = yield* Fiber.join(fiber)
       assert.strictEqual(Result.isFailure(result) ? result.failure.reason : undefined, "ConnectFailed")
-      if (Result.isFailure(result)) assert.include(result.failure.message, `${LiveHostRuns.STALL_SECONDS} s`)
+      if (Result.isFailure(result)) assert.include(result.failure.message, `${STALL_SECONDS} s`)
     })
   )
 

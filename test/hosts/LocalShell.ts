@@ -21,9 +21,11 @@ import { firstUse } from "../../src/ssh/HostKeys.ts"
 import {
   SshClient,
   type SshClientShape,
+  type SshDialog,
   type SshExit,
   type SshProcess,
-  type SshTarget
+  type SshTarget,
+  targetName
 } from "../../src/ssh/SshClient.ts"
 import { SshError } from "../../src/ssh/SshError.ts"
 
@@ -223,7 +225,7 @@ const open = (
   const child = enter(booted, command, options)
   // A program that ends before it has read everything is no error of ours.
   child.stdin.on("error", () => undefined)
-  child.stdin.end(stdin)
+  child.stdin.write(stdin)
   return { child, cut: false }
 }
 
@@ -237,6 +239,7 @@ const collect = (readable: Readable): Effect.Effect<string> =>
 const runIn = (booted: Booted, script: string): Effect.Effect<Ran> =>
   Effect.suspend(() => {
     const channel = open(booted, script, "", {})
+    channel.child.stdin.end()
     return Effect.map(
       Effect.all(
         [collect(channel.child.stdout), collect(channel.child.stderr), Effect.orDie(exitOf(channel, "local"))],
@@ -274,7 +277,8 @@ export const makeLocalHost = (options: LocalHostOptions = {}): Effect.Effect<Loc
       privateKey: Redacted.make("key"),
       hostKeys: firstUse
     }
-    const exec = (command: string, stdin: Uint8Array): Effect.Effect<SshProcess, SshError, Scope.Scope> =>
+    const name = targetName(target)
+    const begin = (command: string, stdin: Uint8Array): Effect.Effect<SshDialog, SshError, Scope.Scope> =>
       Effect.map(
         Effect.acquireRelease(
           Effect.sync(() => {
@@ -285,12 +289,16 @@ export const makeLocalHost = (options: LocalHostOptions = {}): Effect.Effect<Loc
           (channel) => Effect.sync(() => hangUp(channel))
         ),
         (channel) => ({
-          stdout: bytesOf(channel, channel.child.stdout, "root@192.0.2.1:22"),
-          stderr: bytesOf(channel, channel.child.stderr, "root@192.0.2.1:22"),
-          exit: exitOf(channel, "root@192.0.2.1:22")
+          stdout: bytesOf(channel, channel.child.stdout, name),
+          stderr: bytesOf(channel, channel.child.stderr, name),
+          exit: exitOf(channel, name),
+          write: (bytes) => Effect.sync(() => channel.child.stdin.write(rewritten(bytes, host.rewrite))),
+          end: (bytes) => Effect.sync(() => channel.child.stdin.end(rewritten(bytes, host.rewrite)))
         })
       )
-    const ssh: SshClientShape = { connect: () => Effect.succeed({ hostKey: "SHA256:local", exec }) }
+    const exec = (command: string, stdin: Uint8Array): Effect.Effect<SshProcess, SshError, Scope.Scope> =>
+      Effect.tap(begin(command, stdin), ({ end }) => end(new Uint8Array(0)))
+    const ssh: SshClientShape = { connect: () => Effect.succeed({ hostKey: "SHA256:local", exec, begin }) }
     const host: LocalHost = {
       ssh,
       layer: Layer.succeed(SshClient, ssh),

@@ -391,6 +391,25 @@ printf 'LAST=no newline' >>/etc/environment`)
       })
     )
 
+    it.live("the shell that looked at a host goes on with the run; when it is gone by then, another one does", () =>
+      Effect.gen(function* () {
+        const { access, host, out, run, runs } = yield* setUp()
+        const waiting = `for p in /proc/[0-9]*; do [ "$(tr '\\000' ' ' <$p/cmdline)" != "sh -s " ] || echo \${p#/proc/}; done`
+        const looked = Effect.andThen(runs.inspect(access, tenant), out(waiting))
+        const shell = yield* looked
+        assert.match(shell, /^\d+$/)
+        const { error } = yield* run(runOf(`ls ${STATE}/runs/c1 >/tmp/seen`))
+        assert.isUndefined(error, error?.message)
+        assert.include(yield* out("cat /tmp/seen"), `follow-${shell}.`)
+        yield* eventually(Effect.map(out(waiting), (pids) => pids === ""))
+        yield* host.sh(`kill -9 ${yield* looked}`)
+        assert.deepStrictEqual(yield* run(runOf("true")), {
+          told: ["Attached", "StepStarted 0", "StepEnded 0 0"],
+          error: undefined
+        })
+      })
+    )
+
     it.live("without root nothing is done, and useSudo is named", () =>
       Effect.gen(function* () {
         const { access, out, run, runs } = yield* setUp({ uid: 65534 })

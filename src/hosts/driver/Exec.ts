@@ -9,7 +9,7 @@ import { type Request, STATE_DIR } from "../Protocol.ts"
 import { decodeRequest, encodeRequest, type WireError } from "../Wire.ts"
 
 /** What a request to look needs. */
-const LOOKING = ["base", "tenancy", "inspect"] as const
+const LOOKING = ["base", "tenancy", "inspect", "accept"] as const
 /** What the detached driver needs, then what who is connected needs beside it: the first does not read the second. */
 const DRIVING = [
   "base",
@@ -38,7 +38,12 @@ const textOf = (names: ReadonlyArray<string>): string =>
   `${names.map((name) => withoutComments(readFileSync(new URL(`./${name}.sh`, import.meta.url), "utf8"))).join("\n")}\n`
 
 /** Only definitions until the last lines: a text that is cut short defines some functions and does nothing. */
-export const inspectText: string = `${textOf(LOOKING)}inspect\nexit\n`
+export const inspectText: string = `${textOf(LOOKING)}inspect\n`
+/**
+ * To the shell that looked: it says `Accepted`, and takes what another exec would have been given. Begins with the newline
+ * that a request does not end with.
+ */
+export const ACCEPT: Uint8Array = new TextEncoder().encode("\naccept\n")
 /** The same; tests replace the one line `failpoint() { :; }` in both. */
 export const runText: string = textOf([...DRIVING, "drive", ...FOLLOWING])
 /** For everything else: a run, too, but with more to read. */

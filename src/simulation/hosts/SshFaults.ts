@@ -211,7 +211,7 @@ export const impersonated = (inner: SshClientShape, addresses: () => ReadonlySet
 /** For tests: of the execs that follow, each loses its connection after `lines()` lines; undefined: none. */
 export const droppingSshClient = (inner: SshClientShape, lines: () => number | undefined): SshClientShape => ({
   connect: (target) =>
-    Effect.map(inner.connect(target), (session) => ({
+    Effect.map(inner.connect(target), ({ begin: _, ...session }) => ({
       ...session,
       exec: (command, stdin) =>
         Effect.map(session.exec(command, stdin), (process) => {

@@ -55,10 +55,23 @@ export const makeShellHost = Effect.fnUntraced(function* (parts: ShellParts): Ef
   yield* run(`printf '${printfEscaped(pauseProgram())}' >${DIR}/program; chmod 755 ${DIR}/program`)
   const ssh: SshClientShape = {
     connect: (target) =>
-      Effect.map(parts.ssh.connect(target), (session) => ({
-        ...session,
-        exec: (command, stdin) => session.exec(command, replaced(stdin, failpoint))
-      }))
+      Effect.map(parts.ssh.connect(target), (session) => {
+        const { begin } = session
+        return {
+          ...session,
+          exec: (command, stdin) => session.exec(command, replaced(stdin, failpoint)),
+          ...(begin === undefined
+            ? {}
+            : {
+                begin: (command, stdin) =>
+                  Effect.map(begin(command, replaced(stdin, failpoint)), (dialog) => ({
+                    ...dialog,
+                    write: (bytes) => dialog.write(replaced(bytes, failpoint)),
+                    end: (bytes) => dialog.end(replaced(bytes, failpoint))
+                  }))
+              })
+        }
+      })
   }
   return {
     ssh,

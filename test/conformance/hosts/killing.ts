@@ -28,6 +28,7 @@ import {
   stateOf,
   step,
   success,
+  tenant,
   told,
   waitFor
 } from "./World.ts"
@@ -101,6 +102,14 @@ const running: Deed = {
   prepare: ({ host }) => host.writeFile(`${host.dir}/appended`, "before\n"),
   request: bootstrap,
   check: assertBootstrapped
+}
+/** As a machine comes by it: what looked at the host goes on with the run. */
+const looking: Deed = {
+  ...running,
+  prepare: Effect.fnUntraced(function* (bench) {
+    yield* running.prepare(bench)
+    yield* Effect.orDie(bench.runs.inspect(bench.host.access, tenant()))
+  })
 }
 const cleaning: Deed = {
   prepare: Effect.fnUntraced(function* (bench) {
@@ -236,7 +245,7 @@ export const killing: ReadonlyArray<Scenario> = [
   {
     title: "a run's processes killed before and after every durable write",
     long: true,
-    play: everywhere(running, "process")
+    play: everywhere(looking, "process")
   },
   {
     title: "a cleaning's processes killed before and after every durable write",

@@ -11,6 +11,7 @@ import {
   assertOnce,
   assertWell,
   bytes,
+  cleanOf,
   count,
   daemon,
   eventuallyRuns,
@@ -49,6 +50,26 @@ export const running: ReadonlyArray<Scenario> = [
       assert.strictEqual(yield* host.readFile(`${host.dir}/log`), "begin one\nend one\nbegin success\nend success\n")
       assert.strictEqual(yield* host.readFile(`${host.dir}/copy`), "hello\nworld")
       assert.strictEqual(yield* stateOf(bench), "ready")
+    })
+  },
+  {
+    title: "each of a look, a run, a look, a look and a cleaning finds what the one before left",
+    play: Effect.fnUntraced(function* (bench) {
+      const { host, runs } = bench
+      const path = `${host.dir}/file`
+      // Every byte, and more of them than any pipe or shell takes at once.
+      const content = Uint8Array.from({ length: 300_000 }, (_, at) => (at * 31 + (at >> 8)) % 256)
+      const copy = [`cp ${path} ${host.dir}/copy`, `[ "$(wc -c <${host.dir}/copy)" -eq ${content.length} ]`]
+      assert.isUndefined(yield* stateOf(bench))
+      const request = runOf([step(host, "one", ...copy), success(host)], {
+        files: [{ path, content, mode: "0600" }]
+      })
+      assertWell(yield* outcome(runs.run(host.access, request)))
+      assert.strictEqual(yield* stateOf(bench), "ready")
+      assert.strictEqual(yield* stateOf(bench, "claim-b"), "ready")
+      assertWell(yield* outcome(runs.clean(host.access, cleanOf([]))))
+      assert.strictEqual(yield* stateOf(bench), "free")
+      yield* assertOnce(host, "one", "success")
     })
   },
   {

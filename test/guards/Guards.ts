@@ -355,7 +355,7 @@ export const guards: ReadonlyArray<Guard> = [
   },
   {
     name: "shell-that-is-none",
-    file: "src/hosts/LiveHostRuns.ts",
+    file: "src/hosts/Heard.ts",
     promise: "an account that runs no commands is told in its own words, not as the driver's failure",
     guard: "heard ? Effect.succeed(error) : unheard(session, host, error)",
     instead: "heard ? Effect.succeed(error) : Effect.succeed(error)",
@@ -392,5 +392,37 @@ export const guards: ReadonlyArray<Guard> = [
     guard: 'if (!(yield* isWanted)) return yield* unwanted("none was made")',
     instead: "",
     tests: ["test/actors/bootstrapTokens.test.ts"]
+  },
+  {
+    name: "direct-journal-believed",
+    file: `${DRIVER}/journal.sh`,
+    promise: "writes to the journal count as synchronous only where nothing at all was said against it",
+    guard: '&& [ -z "$dj_said" ] && J_direct=yes',
+    instead: "&& J_direct=yes",
+    tests: ["test/hosts/driver.test.ts"]
+  },
+  {
+    name: "waiting-shell-rights",
+    file: "src/hosts/Exchange.ts",
+    promise: "a request is not said to a shell that has other rights than it asks for",
+    guard: "waiting.useSudo !== access.useSudo || !(yield* accepts(waiting))",
+    instead: "!(yield* accepts(waiting))",
+    tests: ["test/hosts/Exchange.test.ts"]
+  },
+  {
+    name: "waiting-shell-gone",
+    file: "src/hosts/Exchange.ts",
+    promise: "a run has an exec of its own where the shell that looked is gone",
+    guard: "Effect.match({ onFailure: () => false, onSuccess: () => true })",
+    instead: "Effect.match({ onFailure: () => true, onSuccess: () => true })",
+    tests: ["test/hosts/Exchange.test.ts"]
+  },
+  {
+    name: "waiting-shell-one",
+    file: "src/hosts/Exchange.ts",
+    promise: "a host has one waiting shell of a connection at most",
+    guard: "yield* connection.waiting?.close ?? Effect.void\n",
+    instead: "",
+    tests: ["test/hosts/Exchange.test.ts"]
   }
 ]

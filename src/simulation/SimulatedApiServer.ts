@@ -33,7 +33,7 @@ const HISTORY_EVENTS = 10_000
 const WRITE_LOG_ENTRIES = 100_000
 /** Virtual milliseconds between bookmarks, as upstream. */
 const BOOKMARK_MILLIS = 60_000
-/** A watch is closed by the server after this long at least, in virtual milliseconds, as upstream's default. */
+/** A watch is closed by the server after this long, in virtual milliseconds; a real one takes half an hour to an hour. */
 const MIN_WATCH_MILLIS = 300_000
 const MAX_WATCH_MILLIS = 600_000
 /** Who writes when no client is named. */

@@ -36,6 +36,8 @@ const ownerState = (store: ApiStore, dependent: Place, reference: StoredOwnerRef
   const type = store.registry.byKind(group, reference.kind)
   // A kind nobody serves can't be looked up; upstream keeps retrying and deletes nothing.
   if (type === undefined || !isServed(type, reference.apiVersion.slice(slash + 1))) return "solid"
+  // Nor can a namespaced owner of a cluster-scoped object, which says no namespace (upstream since v1.20).
+  if (type.namespaced && dependent.namespace === "") return "solid"
   const namespace = type.namespaced ? dependent.namespace : ""
   const owner = store.storage.get({ type, namespace, name: reference.name })
   if (owner === undefined || owner.metadata.uid !== reference.uid) return "absent"

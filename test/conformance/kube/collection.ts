@@ -5,7 +5,7 @@
 import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
-import { ConfigMaps, Namespaces, Secrets } from "../../../src/api/Core.ts"
+import { ConfigMaps, Namespaces, Nodes, Secrets } from "../../../src/api/Core.ts"
 import type { JsonObject } from "../../../src/kube/KubeClient.ts"
 import { following, freshNamespace, type It, names, reasonOf, told, World } from "./World.ts"
 
@@ -39,6 +39,21 @@ export const garbage = (it: It) => {
       )
       assert.deepStrictEqual(events.map(told), ["Deleted owner", "Deleted child", "Deleted grandchild"])
       assert.deepStrictEqual(names(yield* client.list(ConfigMaps, { namespace })), ["stranger"])
+    })
+  )
+
+  it.effect("a cluster-scoped object has no owner in a namespace: it stays when that is gone", () =>
+    Effect.gen(function* () {
+      const { client } = yield* World
+      const namespace = yield* freshNamespace
+      const owner = yield* make(namespace, "owner")
+      const metadata = { name: `owned-by-${namespace}`, ownerReferences: [ownedBy(owner)] }
+      yield* client.create(Nodes, { metadata })
+      yield* make(namespace, "child", { ownerReferences: [ownedBy(owner)] })
+      yield* following(ConfigMaps, { namespace }, 2, client.delete(ConfigMaps, { namespace, name: "owner" }))
+      const kept = yield* client.get(Nodes, { name: metadata.name })
+      assert.lengthOf(kept.metadata.ownerReferences ?? [], 1)
+      yield* client.delete(Nodes, { name: metadata.name })
     })
   )
 

@@ -6,6 +6,7 @@ import { bootstrap, rendering } from "./bootstrap.ts"
 import { deletion } from "./deletion.ts"
 import { memory } from "./memory.ts"
 import { reclaim } from "./reclaim.ts"
+import { seeds } from "./seeds.ts"
 import { selftest } from "./selftest.ts"
 import { sessions } from "./sessions.ts"
 import { simulation } from "./simulation.ts"
@@ -17,6 +18,7 @@ export const scenarios: ReadonlyArray<Scenario> = [
   blackhole,
   reclaim,
   simulation,
+  seeds,
   rendering,
   bootstrap,
   sshd,

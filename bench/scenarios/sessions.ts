@@ -2,14 +2,13 @@
  * Owns the scenario `sessions`: the memory of a controller that follows N runs, each over an SSH session of its own. On real
  * sshd hosts, with the simulated API server and its objects in the same process. Needs root.
  */
-import { setFlagsFromString } from "node:v8"
-import { runInNewContext } from "node:vm"
 import * as Effect from "effect/Effect"
 import { SESSION_IDLE_SECONDS } from "../../src/hosts/LiveHostRuns.ts"
 import * as LiveSshClient from "../../src/ssh/LiveSshClient.ts"
 import * as TestHosts from "../../test/live/hosts/TestHosts.ts"
 import { bareSession } from "../BareSsh.ts"
 import { cloudConfig } from "../Bootstrap.ts"
+import { used } from "../Memory.ts"
 import { BenchError, type Sample, type Scenario } from "../Scenario.ts"
 import { makeWorld } from "../World.ts"
 
@@ -21,21 +20,6 @@ const STEP = "sleep 3600"
 const SETTLING = "1 second"
 /** The connections of the round before are kept until then, and would be missing in the end from what is measured. */
 const IDLE = `${SESSION_IDLE_SECONDS + 1} seconds` as const
-const MEBIBYTE = 2 ** 20
-
-const collectGarbage = (): void => {
-  setFlagsFromString("--expose-gc")
-  const collect: unknown = runInNewContext("gc")
-  if (typeof collect === "function") collect()
-}
-
-/** What lives on the heap and beside it (buffers), after garbage collection. */
-const used = Effect.sync(() => {
-  collectGarbage()
-  const { external, heapUsed, rss } = process.memoryUsage()
-  return { live: (heapUsed + external) / MEBIBYTE, rss: rss / MEBIBYTE }
-})
-
 /** How much more lives once `open` has ended. */
 const growth = <R>(open: Effect.Effect<unknown, BenchError, R>): Effect.Effect<Sample, BenchError, R> =>
   Effect.gen(function* () {

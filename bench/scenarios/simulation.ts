@@ -2,28 +2,53 @@
  * Owns the scenario `simulation`: what machinist/testing costs its users. A MachineDeployment of N machines, from creation
  * to Running to a clean host, in virtual time, with a bootstrap that takes `bootstrapSeconds` of it.
  */
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import { TestClock } from "effect/testing"
 import { MachineDeployments, makeSimulation, Scripts } from "../../src/testing.ts"
-import { BenchError, type Scenario, timed } from "../Scenario.ts"
+import { used } from "../Memory.ts"
+import { BenchError, type Scenario } from "../Scenario.ts"
 
-const BYTES_PER_MEGABYTE = 1_048_576
+/** The clock waits so long (real time) for what it woke before it goes on without: no busy machine may change a run. */
+const BUSY = "10 minutes"
 
 const failed = ({ message }: { readonly message: string }) => new BenchError({ scenario: "simulation", message })
 
-const wholeLife = Effect.fnUntraced(function* (machines: number, bootstrapSeconds: number) {
+/** `real`: the clock of the measurement; that of the simulation is virtual. Looking at the memory is not measured. */
+const wholeLife = Effect.fnUntraced(function* (machines: number, bootstrapSeconds: number, real: Clock.Clock) {
+  const measured = <A, E, R>(work: Effect.Effect<A, E, R>) =>
+    Effect.suspend(() => {
+      const begun = real.currentTimeMillisUnsafe()
+      return Effect.map(work, () => (real.currentTimeMillisUnsafe() - begun) / 1_000)
+    })
+  const before = yield* used
   const simulation = yield* makeSimulation({ hosts: machines })
   for (const host of simulation.hosts.hosts()) host.script("start k0s", Scripts.slow(`${bootstrapSeconds} seconds`))
-  yield* simulation.addWorkers({ replicas: machines })
-  yield* simulation.until("all run", simulation.areRunning(machines))
-  yield* simulation.kube.delete(MachineDeployments, { namespace: "default", name: "workers" })
-  yield* simulation.until(
-    "no host is claimed",
-    Effect.sync(() => simulation.claims().length === 0)
+  const up = yield* measured(
+    Effect.andThen(
+      simulation.addWorkers({ replicas: machines }),
+      simulation.until("all run", simulation.areRunning(machines))
+    )
   )
-  return process.memoryUsage().rss
+  const running = yield* used
+  const down = yield* measured(
+    Effect.andThen(
+      simulation.kube.delete(MachineDeployments, { namespace: "default", name: "workers" }),
+      simulation.until(
+        "no host is claimed",
+        Effect.sync(() => simulation.claims().length === 0)
+      )
+    )
+  )
+  return {
+    upSeconds: up,
+    downSeconds: down,
+    virtualSeconds: (yield* Clock.currentTimeMillis) / 1_000,
+    liveMebibytes: running.live - before.live,
+    rssMebibytes: running.rss
+  }
 })
 
 export const simulation: Scenario = {
@@ -38,21 +63,13 @@ export const simulation: Scenario = {
   setup: (parameters) =>
     Effect.succeed({
       run: Effect.gen(function* () {
-        let bytes = 0
-        const life = wholeLife(parameters.machines, parameters["bootstrapSeconds"] ?? 0).pipe(
-          Effect.tap((rss) =>
-            Effect.sync(() => {
-              bytes = rss
-            })
-          ),
+        const real = yield* Clock.Clock
+        const also = yield* wholeLife(parameters.machines, parameters["bootstrapSeconds"] ?? 0, real).pipe(
           Effect.scoped,
-          // The time of the simulation is virtual, that of the measurement around it is not.
-          Effect.provide(Layer.merge(TestClock.layer(), Logger.layer([]))),
+          Effect.provide(Layer.merge(TestClock.layer({ warningDelay: BUSY }), Logger.layer([]))),
           Effect.mapError(failed)
         )
-        const { value } = yield* timed(life)
-        const also = { seconds: value / 1000, rssMegabytes: bytes / BYTES_PER_MEGABYTE }
-        return { value: (parameters.machines * 1000) / value, also }
+        return { value: parameters.machines / (also.upSeconds + also.downSeconds), also }
       })
     })
 }

@@ -1,8 +1,10 @@
 /**
  * Owns what `clusterctl move` does to the objects of a cluster, as two API servers see it: paused on both sides, created
  * anew on the other (no status, new uids, owners re-linked), then annotated, deleted and stripped of finalizers here.
- * Waits for nobody: the caller sees to it that no run is in flight (`block-move`) and nothing is being deleted, which
- * clusterctl would not move, or finds out what happens if it is.
+ *
+ * Unlike clusterctl:
+ * - waits-for-nobody: the caller sees to it that no run is in flight (`block-move`) and nothing is being deleted, which
+ *   clusterctl would not move, or finds out what happens if it is
  */
 import * as Effect from "effect/Effect"
 import { Clusters, Machines } from "../api/ClusterApi.ts"

@@ -2,6 +2,19 @@
  * Owns the in-memory API server as a resource: store, controllers, clock ticks, clients with names, and what tests ask
  * of it (writes, snapshot, restore). Behaves as kube-apiserver with kube-controller-manager's garbage collector and
  * namespace controller; passes test/conformance/kube. Does not own CAPI's controllers, hosts, or faults (Faults.ts).
+ *
+ * Unlike a real one:
+ * - never-stale: reads show every write at once (a fault lists the past, Faults.ts)
+ * - early-watch-ends: a watch ends after five to ten minutes, not half an hour to an hour; clients meet it more often
+ * - history-by-count: how far back a watch may begin is a number of events, not a time
+ * - prompt-controllers: garbage and namespaces are taken away without delay, unless a pace is given
+ * - empty-namespaces: no ServiceAccount, root certificates or Service come by themselves
+ * - no-namespace-conditions: a namespace that is going does not say what it waits for
+ * - established-at-once: a definition serves its kind with the next request
+ * - unmanaged-fields: managedFields are kept only once there is an HTTPS front
+ * - no-size-limit: of an object, but for the front's of a request
+ * - no-cel-budget, no-cel-types: CEL rules are neither weighed nor checked against the schema
+ * - javascript-patterns: are not RE2's
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"

@@ -1,7 +1,9 @@
 /**
  * Owns what core does for a Cluster (CAPI v1.13, internal/controllers/cluster): owner and label on the objects it refers
- * to, endpoint, provisioned, initialized, phase, conditions, counts, and deletion from the workers inwards. Not done:
- * ClusterClass topology, failure domains, kubeconfigs without a control plane, Events.
+ * to, endpoint, provisioned, initialized, phase, conditions, counts, and deletion from the workers inwards.
+ *
+ * Unlike CAPI:
+ * - plain-clusters: no topology, no failure domains, no kubeconfig made where there is no control plane
  */
 import * as Effect from "effect/Effect"
 import * as Names from "../../api/Names.ts"

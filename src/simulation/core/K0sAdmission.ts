@@ -4,6 +4,10 @@
  * authenticator does; then its Node. The first controller: the cluster's own certificate authority; the others: a
  * controller's token, and a controller that runs; then a ControlNode and a member of etcd, until it leaves. Nodes get Ready
  * when their kubelet is let in and Unknown when k0s is stopped. Does not own the clusters (SimulatedWorkloads.ts).
+ *
+ * Unlike k0s:
+ * - no-heartbeats: a Node stays Ready, and a controller a member that answers, while its host has no power
+ * - no-quorum: one running member is enough for etcd
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"

@@ -1,8 +1,11 @@
 /**
  * Owns what core does for a Machine (CAPI v1.13, internal/controllers/machine): ownership of its bootstrap and
  * infrastructure objects, bootstrap data, providerID, addresses, its Node, phase and conditions, and the order of its
- * deletion. Not done: draining beyond the cordon (no Pods in a simulated cluster), volumes, certificate expiry, health
- * checks and remediation, in-place updates, Events.
+ * deletion.
+ *
+ * Unlike CAPI:
+ * - no-drain: a Machine that goes waits for no Pod and no volume, its Node is only cordoned
+ * - no-certificate-expiry: is not shown
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"

@@ -1,8 +1,10 @@
 /**
  * Owns what core does for a MachineDeployment (CAPI v1.13, internal/controllers/machinedeployment): defaults of its
  * webhook, its sets and their labels, revisions, the rollout that Rollout.ts plans, old sets cleaned up once it is done
- * (none are kept, as since v1.11), counts, conditions, phase, deletion. Not done: in-place updates, Events. Unlike CAPI
- * v1.13.6, which forgets that there is no new set yet, a paused one scales also after its template was changed.
+ * (none are kept, as since v1.11), counts, conditions, phase, deletion.
+ *
+ * Unlike CAPI:
+ * - scales-while-paused: also after its template was changed; v1.13.6 forgets that there is no new set yet
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"

@@ -1,7 +1,10 @@
 /**
  * Owns what core does for a MachineSet (CAPI v1.13, internal/controllers/machineset): defaults of its webhook, as many
  * Machines as wanted (each after its bootstrap config and infrastructure machine), which go first, labels kept in step,
- * counts and conditions, deletion. Not done: remediation, in-place moves, Events.
+ * counts and conditions, deletion.
+ *
+ * Unlike CAPI:
+ * - no-remediation: a Machine that a MachineHealthCheck gave up on is not replaced
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"

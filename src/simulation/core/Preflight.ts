@@ -1,6 +1,9 @@
 /**
  * Owns what core looks at before a MachineSet gets one Machine more (CAPI v1.13, its preflight checks): the control plane
- * stands still, and Machines are of a version that it can have. Not done: the checks of managed topologies and kubeadm's.
+ * stands still, and Machines are of a version that it can have.
+ *
+ * Unlike CAPI:
+ * - fewer-preflight-checks: none of managed topologies and kubeadm's
  */
 import * as Effect from "effect/Effect"
 import type { KubeError } from "../../kube/KubeError.ts"

@@ -2,8 +2,13 @@
  * Owns CAPI's core controllers as one resource over a KubeClient, in memory or over HTTP: Cluster, Machine, MachineSet
  * and MachineDeployment do what CONTRACT section 2 lists, as CAPI v1.13 does it. Works under a test clock and live.
  * Does not own the kinds of providers, control planes or hosts (stand-ins are in standins/), nor the workload clusters.
- * Each controller's header says what it leaves out; besides: no webhooks (what they default is written by the controllers),
- * no conversion between API versions, no MachinePools, ClusterClasses, MachineHealthChecks.
+ * In-place updates are none of it, nor of CAPI's without its feature gate.
+ *
+ * Unlike CAPI (each controller's header has more):
+ * - no-core-webhooks: what they default is written by the controllers; nothing is refused
+ * - no-core-conversion: between API versions
+ * - few-core-kinds: no MachinePools, ClusterClasses, MachineHealthChecks
+ * - no-core-events: nobody is told in Events
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"

@@ -1,7 +1,11 @@
 /**
  * Owns the workload clusters of a simulation: an API server in memory for each Cluster, the way in with the contents of
  * its kubeconfig Secret. A hosted one answers at once, one on machines while a controller of its runs. Who is let in is
- * K0sAdmission.ts's. There are no Pods, no scheduler, no CNI.
+ * K0sAdmission.ts's.
+ *
+ * Unlike a real one:
+ * - no-pods: no scheduler, kubelet or CNI; a Node is Ready as soon as it is let in
+ * - no-token-cleaner: an expired join token opens nothing, and stays until somebody deletes it
  */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"

@@ -2,6 +2,12 @@
  * Owns one host in memory: accounts, reachability, disk, processes, steps, and what a test does to it (power, cable,
  * disk, SIGKILL). It answers exec as sshd and the driver would. Does not own addresses nor the client side of SSH
  * (SimulatedHosts).
+ *
+ * Unlike a real one:
+ * - driver-only: it runs the driver's requests, and `echo` of a word; nothing else can be executed
+ * - steps-by-name: a step does what a test scripted, what our own steps of that name do, or a few commands (MiniShell.ts);
+ *   of anything else it only says that it succeeded
+ * - disk-by-decree: a disk is full when it is said to be, whatever is on it
  */
 import { createHash } from "node:crypto"
 import type * as Cause from "effect/Cause"

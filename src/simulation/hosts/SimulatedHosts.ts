@@ -1,6 +1,11 @@
 /**
  * Owns a network of hosts in memory and the SshClient that reaches them: addresses, connect times, authentication,
  * sessions that are lost. Does not own a host's inside (SimulatedHost) nor drawn faults (SshFaults).
+ *
+ * Unlike a real one:
+ * - literal-addresses: no names are resolved, and one address in two spellings is two hosts
+ * - no-keepalives: a connection that is silent is never found dead
+ * - unlimited-sessions: sshd's MaxStartups and MaxSessions, and the client's own limits, are none of it
  */
 import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"

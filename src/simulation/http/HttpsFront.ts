@@ -3,14 +3,18 @@
  * leaves no watch hanging. With it, kubectl and every other Kubernetes client can talk to the simulation; from then on
  * managedFields are kept for every write, also of clients in memory.
  *
- * It does not do: answers in protobuf or CBOR (clients fall back to JSON; protobuf bodies are read for the built-in kinds,
- * see Protobuf.ts); OpenAPI v2 for clients that read it as protobuf only (they get an empty one); RBAC, users, client
- * certificates, impersonation, audit, rate limits (whoever has the token may do everything, see Access.ts); HTTP/2; admission webhooks
- * and policies; conversion between versions of a kind beyond its apiVersion; lists of the past (resourceVersionMatch=Exact
- * answers 410 unless it is the present); telling of duplicate fields in a body; connect, proxy, exec,
- * log, eviction, binding, token and finalize subresources; events.k8s.io (Events are core/v1), APIServices, aggregation.
- * What kinds there are is apiserver/builtin's and the definitions' posted to it: no Deployments or RBAC objects, and
- * nothing runs Pods or Services.
+ * Unlike a real one (and besides what the store does otherwise, SimulatedApiServer.ts):
+ * - no-rbac: no RBAC, users, client certificates, impersonation, audit; whoever has the token may do everything (Access.ts)
+ * - json-answers: never protobuf or CBOR; protobuf bodies are read for the built-in kinds (Protobuf.ts)
+ * - empty-openapi-v2: for clients that read it as protobuf only
+ * - no-rate-limits: nor priority and fairness
+ * - http1: no HTTP/2
+ * - no-webhooks: nor admission policies, APIServices, aggregation
+ * - no-conversion: between versions of a kind but the apiVersion itself
+ * - no-past-lists: resourceVersionMatch=Exact answers 410 unless it is the present
+ * - duplicate-fields: of a body are not told
+ * - few-subresources: no connect, proxy, exec, log, eviction, binding, token, finalize
+ * - few-kinds: apiserver/builtin's and the definitions' posted to it; no workloads or RBAC; Events are core/v1 alone
  */
 import type { IncomingMessage, ServerResponse } from "node:http"
 import { createServer, type Server } from "node:https"

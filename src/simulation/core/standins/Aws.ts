@@ -1,8 +1,11 @@
 /**
  * Owns the stand-in for the least of AWS that the specification's examples use: AWSCluster is provisioned at once;
- * AWSMachine becomes a host in memory as soon as there is bootstrap data, and runs it there as user data. The host is lost
- * with the process: one whose Node had not come yet is started anew, at the same address; of one that had joined nothing is
- * left to do. Does not own the hosts (simulation/hosts).
+ * AWSMachine becomes a host in memory as soon as there is bootstrap data, and runs it there as user data. Does not own
+ * the hosts (simulation/hosts).
+ *
+ * Unlike AWS:
+ * - lost-instances: the host is lost with the process: one whose Node had not come yet is started anew, at the same
+ *   address; of one that had joined nothing is left to do
  */
 
 import { createHash } from "node:crypto"

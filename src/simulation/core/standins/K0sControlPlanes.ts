@@ -2,8 +2,10 @@
  * Owns the stand-in for K0sControlPlane: its Secrets, an API server in memory that answers while a controller of its runs,
  * and `replicas` Machines, each with an infrastructure machine cloned from its template and a K0sControllerConfig, made and
  * taken away one at a time (ControlPlaneScale.ts). Initialized once the first controller answers. With `updateStrategy:
- * Recreate` a change of version or template replaces the Machines; else (InPlace) a new version is only written to them:
- * there is no autopilot.
+ * Recreate` a change of version or template replaces the Machines.
+ *
+ * Unlike k0smotron:
+ * - no-autopilot: without Recreate (InPlace) a new version is only written to the Machines
  */
 import * as Effect from "effect/Effect"
 import * as Names from "../../../api/Names.ts"

@@ -1,7 +1,10 @@
 /**
  * Owns the stand-in for K0smotronControlPlane: it gives the Cluster an endpoint, its Secrets and an API server in memory,
- * and says so. Nothing runs in the management cluster. Endpoint: the Cluster's, else `spec.externalAddress` or the
+ * and says so. Endpoint: the Cluster's, else `spec.externalAddress` or the
  * simulation's host, port `spec.service.apiPort`, written into the infrastructure object as k0smotron does.
+ *
+ * Unlike k0smotron:
+ * - nothing-hosted: no Pods of a control plane run in the management cluster
  */
 import * as Effect from "effect/Effect"
 import { Secrets, secretText } from "../../../api/Core.ts"

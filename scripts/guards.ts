@@ -36,7 +36,8 @@ const copyOfTree = (): string => {
   return copy
 }
 
-const passes = (copy: string, { tests }: Guard): boolean => {
+/** Whether the tests pass; undefined: they did not come to an end. */
+const passes = (copy: string, { tests }: Guard): boolean | undefined => {
   const vitest = join(ROOT, "node_modules", "vitest", "vitest.mjs")
   const args = [vitest, "run", "--project", "unit", "--root", copy, "--bail", "1", "--reporter", "dot", ...tests]
   const result = spawnSync(process.execPath, args, {
@@ -46,10 +47,11 @@ const passes = (copy: string, { tests }: Guard): boolean => {
     timeout: LIMIT_MILLIS,
     killSignal: "SIGKILL"
   })
-  return result.status === 0
+  return result.status === null ? undefined : result.status === 0
 }
 
-type Verdict = "caught" | "SURVIVED" | "not found"
+/** `hangs`: caught, if this machine is not merely too busy for the tests. */
+type Verdict = "caught" | "hangs" | "SURVIVED" | "not found"
 
 const prove = (copy: string, guard: Guard): Verdict => {
   const file = join(copy, guard.file)
@@ -58,7 +60,8 @@ const prove = (copy: string, guard: Guard): Verdict => {
   if (mutant === undefined) return "not found"
   writeFileSync(file, mutant)
   try {
-    return passes(copy, guard) ? "SURVIVED" : "caught"
+    const passed = passes(copy, guard)
+    return passed === undefined ? "hangs" : passed ? "SURVIVED" : "caught"
   } finally {
     writeFileSync(file, text)
   }
@@ -78,7 +81,7 @@ if (values.list) {
     if (!values.json) console.log(`${verdict.padEnd(9)}  ${guard.name}  (${guard.file}: ${guard.promise})`)
     return { name: guard.name, verdict }
   })
-  const survived = verdicts.filter(({ verdict }) => verdict !== "caught")
+  const survived = verdicts.filter(({ verdict }) => verdict !== "caught" && verdict !== "hangs")
   if (values.json) console.log(JSON.stringify({ guards: verdicts.length, survived: survived.map(({ name }) => name) }))
   else console.log(`${verdicts.length} guards, ${survived.length} not proven`)
   if (survived.length > 0 || verdicts.length === 0) process.exitCode = 1

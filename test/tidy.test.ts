@@ -47,6 +47,8 @@ describe("the project keeps its own rules", () => {
     none([...typescript.filter(({ path }) => !path.startsWith("test/")), ...shell].flatMap(Rules.header)))
   it("time, randomness and output come from services", () => none(Rules.forbiddenCalls(src, EDGES)))
   it("every queue of the product is bounded", () => none(src.flatMap(Rules.unboundedQueues)))
+  it("what is simulated lists its differences, each with a test", () =>
+    none(Rules.differences(under(files, "src/simulation", ".ts"), under(files, "test/simulation", ".ts"))))
   it("no source file is longer than the limit", () =>
     none([...src, ...shell].flatMap((source) => Rules.tooLong(source, GRACE))))
   it("no file names a desk it was written at", () => none(files.flatMap(Rules.deskPaths)))
@@ -60,6 +62,20 @@ const counts = (violations: ReadonlyArray<Rules.Violation>, expected: number) =>
   assert.strictEqual(violations.length, expected, violations.join("\n"))
 
 describe("each rule fails on what it forbids", () => {
+  it("differences: without a test, without a line, with one name twice", () => {
+    const part = (...names: ReadonlyArray<string>) =>
+      at(
+        "src/simulation/X.ts",
+        `/**\n * Owns x.\n *\n * Unlike y:\n${names.map((n) => ` * - ${n}: z\n`).join("")} */\n`
+      )
+    const test = (...names: ReadonlyArray<string>) =>
+      at("test/simulation/x.test.ts", names.map((name) => `it("does (unlike: ${name})", () => {})\n`).join(""))
+    counts(Rules.differences([part("a", "b, c")], [test("a, b", "c")]), 0)
+    counts(Rules.differences([part("a", "b")], [test("a")]), 1)
+    counts(Rules.differences([part("a")], [test("a", "b")]), 1)
+    counts(Rules.differences([part("a"), part("a")], [test("a")]), 1)
+    counts(Rules.differences([at("src/simulation/X.ts", "/** Owns x. */\n")], []), 0)
+  })
   it("directions: upwards, sideways, out of src", () => {
     counts(Rules.directions([importing("src/api/Kind.ts", "../domain/Machine.ts")]), 1)
     counts(Rules.directions([importing("src/kube/Lease.ts", "../domain/Backoff.ts")]), 1)

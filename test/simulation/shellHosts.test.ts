@@ -3,7 +3,7 @@
  * what should not have, and nothing of them is left. Needs namespaces: of root, or of a user.
  */
 import { readdirSync } from "node:fs"
-import { tmpdir } from "node:os"
+import { release, tmpdir } from "node:os"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
@@ -41,6 +41,15 @@ const ssh = (farm: Farm, at: { readonly address: string; readonly port: number }
   }).pipe(Effect.scoped)
 
 describe.skipIf(unavailable !== undefined)("hosts with a real /bin/sh", () => {
+  it.live("have this machine's kernel, and no service manager (unlike: shared-kernel, no-init)", () =>
+    Effect.gen(function* () {
+      const farm = yield* shellFarm(openWorld)
+      const one = yield* farm.add("one", "root")
+      assert.strictEqual((yield* ssh(farm, one, "uname -r")).said, release())
+      assert.notStrictEqual((yield* ssh(farm, one, "cat /proc/1/comm")).said, "systemd")
+    }).pipe(Effect.scoped)
+  )
+
   it.live("have a root, processes, a name and an address of their own, and are gone afterwards", () =>
     Effect.gen(function* () {
       yield* Effect.gen(function* () {

@@ -193,6 +193,37 @@ export const tooLong = (source: Source, grace: ReadonlyArray<string>): ReadonlyA
     : [`${source.path}:${MAX_LINES + 1}: ${lines} lines; split it (at most ${MAX_LINES})`]
 }
 
+/** In the header, below a line `Unlike …:`; several that one test shows may share a line. */
+const differencesIn = ({ text }: Source): ReadonlyArray<string> => {
+  const header = text.slice(0, text.indexOf("*/"))
+  const at = header.search(/^ \* Unlike .*:$/m)
+  if (at < 0) return []
+  return [...header.slice(at).matchAll(/^ \* - ([a-z0-9-]+(?:, [a-z0-9-]+)*): /gm)].flatMap(([, names = ""]) =>
+    names.split(", ")
+  )
+}
+
+/** What is simulated says in what it differs; each difference has a test whose title ends with its name, and no other. */
+export const differences = (sources: ReadonlyArray<Source>, tests: ReadonlyArray<Source>): ReadonlyArray<Violation> => {
+  const listed = sources.flatMap((source) => differencesIn(source).map((name) => ({ name, path: source.path })))
+  const tested = tests.flatMap(({ path, text }) =>
+    [...text.matchAll(/\(unlike: ([a-z0-9, -]+)\)["`]/g)].flatMap(([, names = ""]) =>
+      names.split(", ").map((name) => ({ name, path }))
+    )
+  )
+  const missing = (
+    all: ReadonlyArray<{ readonly name: string; readonly path: string }>,
+    others: ReadonlyArray<{ readonly name: string }>,
+    what: string
+  ) => all.flatMap(({ name, path }) => (others.some((one) => one.name === name) ? [] : [`${path}:1: ${name}: ${what}`]))
+  const twice = listed.filter(({ name }, index) => listed.findIndex((one) => one.name === name) !== index)
+  return [
+    ...missing(listed, tested, "no test's title says (unlike: …) of it"),
+    ...missing(tested, listed, "no header lists it"),
+    ...twice.map(({ name, path }) => `${path}:1: ${name}: another header has this name, too`)
+  ]
+}
+
 /** Effect 4.1 has no effect/unstable, and its barrel makes every start slower than deep imports do. */
 export const effectImports = (source: Source): ReadonlyArray<Violation> =>
   importsOf(source.text).flatMap(({ specifier, line }) => {

@@ -3,6 +3,10 @@
  * loopback address of its own, with a stand-in k0s and a witness. Says why, where this machine does not allow them. Does
  * not own what they are for. A scope's end leaves nothing behind;
  * SIGKILL a directory with logs, which the next one removes.
+ *
+ * Unlike hosts of their own:
+ * - shared-kernel: this machine's, with its clock
+ * - no-init: no service manager runs; what a service would be is a process of the host
  */
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs"
 import { createServer, type Server } from "node:net"

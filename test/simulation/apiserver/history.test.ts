@@ -33,20 +33,22 @@ const endOf = <A>(stream: Stream.Stream<A, KubeError>) =>
   Effect.match(Stream.runDrain(stream), { onFailure: (error) => error.reason, onSuccess: () => "ended" as const })
 
 describe("history of the in-memory API server", () => {
-  it.effect("a watch from before the remembered history is Gone; from within it misses nothing", () =>
-    Effect.gen(function* () {
-      const { kubeClient: client } = yield* make({ historyEvents: 10 })
-      const old = yield* write(client, 1)
-      const recent = yield* write(client, 5)
-      const stale = client.watch(ConfigMaps, { namespace, resourceVersion: old })
-      yield* write(client, 10)
-      assert.strictEqual(yield* endOf(stale), "Gone")
-      const now = yield* client.list(ConfigMaps)
-      yield* write(client, 10)
-      const events = yield* client.watch(ConfigMaps, now).pipe(Stream.take(10), Stream.runCollect)
-      assert.strictEqual(events.length, 10)
-      assert.strictEqual(yield* endOf(client.watch(ConfigMaps, { resourceVersion: recent })), "Gone")
-    })
+  it.effect(
+    "a watch from before the remembered history is Gone; from within it misses nothing (unlike: history-by-count)",
+    () =>
+      Effect.gen(function* () {
+        const { kubeClient: client } = yield* make({ historyEvents: 10 })
+        const old = yield* write(client, 1)
+        const recent = yield* write(client, 5)
+        const stale = client.watch(ConfigMaps, { namespace, resourceVersion: old })
+        yield* write(client, 10)
+        assert.strictEqual(yield* endOf(stale), "Gone")
+        const now = yield* client.list(ConfigMaps)
+        yield* write(client, 10)
+        const events = yield* client.watch(ConfigMaps, now).pipe(Stream.take(10), Stream.runCollect)
+        assert.strictEqual(events.length, 10)
+        assert.strictEqual(yield* endOf(client.watch(ConfigMaps, { resourceVersion: recent })), "Gone")
+      })
   )
 
   it.effect("a watcher that falls behind the history is Gone, and costs the others nothing", () =>
@@ -117,22 +119,24 @@ describe("history of the in-memory API server", () => {
     })
   )
 
-  it.effect("the server ends a watch after five to ten minutes, and all of them when it restarts", () =>
-    Effect.gen(function* () {
-      const server = yield* make()
-      const { resourceVersion } = yield* server.kubeClient.list(ConfigMaps)
-      const watch = server.kubeClient.watch(ConfigMaps, { resourceVersion })
-      const fiber = yield* Effect.forkChild(endOf(watch))
-      yield* TestClock.adjust("4 minutes")
-      assert.isUndefined(fiber.pollUnsafe())
-      yield* TestClock.adjust("7 minutes")
-      assert.strictEqual(yield* Fiber.join(fiber), "ended")
-      const other = yield* Effect.forkChild(endOf(watch))
-      yield* Effect.yieldNow
-      yield* server.closeWatches
-      assert.strictEqual(yield* Fiber.join(other), "ended")
-      assert.strictEqual(server.watches.open, 0)
-    })
+  it.effect(
+    "the server ends a watch after five to ten minutes, and all of them when it restarts (unlike: early-watch-ends)",
+    () =>
+      Effect.gen(function* () {
+        const server = yield* make()
+        const { resourceVersion } = yield* server.kubeClient.list(ConfigMaps)
+        const watch = server.kubeClient.watch(ConfigMaps, { resourceVersion })
+        const fiber = yield* Effect.forkChild(endOf(watch))
+        yield* TestClock.adjust("4 minutes")
+        assert.isUndefined(fiber.pollUnsafe())
+        yield* TestClock.adjust("7 minutes")
+        assert.strictEqual(yield* Fiber.join(fiber), "ended")
+        const other = yield* Effect.forkChild(endOf(watch))
+        yield* Effect.yieldNow
+        yield* server.closeWatches
+        assert.strictEqual(yield* Fiber.join(other), "ended")
+        assert.strictEqual(server.watches.open, 0)
+      })
   )
 
   it.effect("a watcher that leaves is forgotten", () =>

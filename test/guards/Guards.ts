@@ -170,7 +170,7 @@ export const guards: ReadonlyArray<Guard> = [
   },
   {
     name: "driver-fence-clean",
-    file: `${DRIVER}/attach.sh`,
+    file: `${DRIVER}/reclaim.sh`,
     promise: "the host refuses an older leader's cleaning",
     guard: '[ "$Q_fence" -ge "$T_fence" ] || refuse "fence $T_fence"\n    continue_cleaning',
     instead: "continue_cleaning",

@@ -463,13 +463,39 @@ printf 'LAST=no newline' >>/etc/environment`)
         yield* eventually(Effect.map(out(`ls ${STATE}/runs/c1/follow-* 2>/dev/null`), (text) => text !== ""))
         yield* eventually(Effect.map(out(`ls ${STATE}/runs/c1/step-0 2>/dev/null`), (text) => text !== ""))
         yield* Fiber.interrupt(fiber)
-        yield* eventually(
-          Effect.map(out(`ls ${STATE}/runs/c1/follow-*; ls ${STATE} | grep incoming`), (text) => text === "")
-        )
+        yield* eventually(Effect.map(out(`ls ${STATE}/runs/c1/follow-*`), (text) => text === ""))
         assert.notStrictEqual(yield* out(DRIVERS), "0")
         yield* host.sh("touch /tmp/go")
         assert.isUndefined((yield* run(request)).error)
         yield* eventually(Effect.map(out(DRIVERS), (count) => count === "0"))
+        assert.strictEqual(yield* out(`ls ${STATE} | grep incoming`), "")
+      })
+    )
+
+    it.live("what a killed driver ran is left to nobody: neither to who comes next, nor to a clean host", () =>
+      Effect.gen(function* () {
+        const { access, clean, host, out, runs } = yield* setUp()
+        const requests = out(`grep -l SECRET ${STATE}/incoming.*`)
+        const request = runOf("SECRET=1; touch /tmp/begun; sleep 600")
+        const hang = Effect.gen(function* () {
+          const fiber = yield* Effect.forkChild(Effect.exit(Stream.runDrain(runs.run(access, request))))
+          yield* eventually(Effect.map(out("ls /tmp/begun 2>/dev/null"), (text) => text !== ""))
+          yield* host.sh("rm /tmp/begun")
+          return fiber
+        })
+        // Cut off, then both killed: the next one sweeps, and runs what it was sent itself.
+        yield* Fiber.interrupt(yield* hang)
+        assert.notStrictEqual(yield* requests, "")
+        yield* host.sh(`for f in ${STATE}/runs/c1/follow-*.fifo; do f=\${f#*follow-}; kill -9 "\${f%%.*}"; done
+          read -r boot pid start <${STATE}/runs/c1/driver; kill -9 "$pid"`)
+        const next = yield* hang
+        assert.strictEqual((yield* requests).split("\n").length, 1)
+        // Killed by a cleaning, while its follower lives.
+        const { error } = yield* clean(cleanOf({ tenant: { ...tenant, fence: tenant.fence + 1 } }))
+        assert.isUndefined(error, error?.message)
+        assert.strictEqual(yield* requests, "")
+        yield* Fiber.interrupt(next)
+        yield* eventually(Effect.map(out(`ls ${STATE} | grep incoming`), (text) => text === ""))
       })
     )
 
@@ -605,7 +631,9 @@ printf 'LAST=no newline' >>/etc/environment`)
       Effect.gen(function* () {
         const { host, out, run } = yield* setUp()
         host.rewrite = (text) => text.replace("\nTICK_SECONDS=5\n", "\nTICK_SECONDS=0.1\n")
-        const request = runOf(`echo x >>/tmp/begun; kill -9 $(cut -d ' ' -f 2 ${STATE}/runs/c1/driver); sleep 600`)
+        const request = runOf(
+          `echo x >>/tmp/begun; read -r boot pid start <${STATE}/runs/c1/driver; kill -9 $pid; sleep 600`
+        )
         const first = yield* run(request)
         assert.deepStrictEqual([first.error?.reason, first.error?.retry], ["DriverFailed", "backoff"])
         const second = yield* run(request)

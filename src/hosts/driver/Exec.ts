@@ -26,6 +26,9 @@ const DRIVING = [
   "run"
 ] as const
 const FOLLOWING = ["attach", "follow", "main"] as const
+/** And what only a cleaning needs, of each. */
+const CLEANING = ["clean"] as const
+const RECLAIMING = ["reclaim"] as const
 
 /** Comments stay here: every exec would carry them. A driver line that begins with `#` is a comment, always. */
 const withoutComments = (text: string): string =>
@@ -47,7 +50,7 @@ export const ACCEPT: Uint8Array = new TextEncoder().encode("\naccept\n")
 /** The same; tests replace the one line `failpoint() { :; }` in both. */
 export const runText: string = textOf([...DRIVING, "drive", ...FOLLOWING])
 /** For everything else: a run, too, but with more to read. */
-export const driverText: string = textOf([...DRIVING, "clean", "drive", ...FOLLOWING])
+export const driverText: string = textOf([...DRIVING, ...CLEANING, "drive", ...RECLAIMING, ...FOLLOWING])
 
 /** As they are sent, with every request. */
 const encoder = new TextEncoder()
@@ -78,6 +81,7 @@ const STORE_AND_RUN = `sh -c '${[
   `if [ "$u" -ne 0 ]; then printf "\\n${NOT_ROOT} %s\\n" "$u"; cat >/dev/null; exit 0; fi`,
   `d=${STATE_DIR}`,
   "f=$d/incoming.$$",
+  "while [ -e $f ]; do f=$f.x; done",
   '{ [ -d $d/lock ] || mkdir -p -m 700 $d $d/lock; } && cat >$f && { set -- $f; [ -z "$BASH_VERSION" ] || exec sh $f $f; . $f; }',
   "rm -f $f",
   `printf "\\n${NO_STORE}\\n"`,

@@ -5,6 +5,8 @@
 accept() {
   unset MACHINIST_CLAIM MACHINIST_STEP MACHINIST_DRIVER ENV BASH_ENV
   INCOMING=$STATE/incoming.$$
+  # A driver may still run what was sent to another one that had our number.
+  while [ -e "$INCOMING" ]; do INCOMING=$INCOMING.x; done
   emit Accepted
   if { [ -d "$STATE/lock" ] || mkdir -p -m 700 "$STATE" "$STATE/lock"; } && cat >"$INCOMING"; then
     set -- "$INCOMING"

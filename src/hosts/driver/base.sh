@@ -106,7 +106,7 @@ refuse_unsupported() {
 
 # The tools that everything below takes for granted; BusyBox has all of them.
 need_tools() {
-  for nt_tool in awk cat chmod chown cmp dd env grep head ls mkdir mkfifo mv rm rmdir sed sleep sort sync tail tr wc; do
+  for nt_tool in awk cat chmod chown cmp dd grep head ls mkdir mkfifo mv rm rmdir sed sleep sort sync tail tr wc; do
     # Most are there: that is one look each instead of one in every directory of PATH.
     [ -x "/usr/bin/$nt_tool" ] || command -v "$nt_tool" >/dev/null 2>&1 || refuse_unsupported "the host lacks $nt_tool"
   done

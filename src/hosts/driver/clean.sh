@@ -26,6 +26,23 @@ remove_paths() {
   failpoint "removed"
 }
 
+# Removes what $1 (a `written` list) says we made, unless someone put something of their own beside it.
+remove_written() {
+  [ -e "$1" ] || return 0
+  while IFS= read -r rw_line; do
+    rw_path=${rw_line#* }
+    case $rw_line in
+      "c "*) rm -f "$rw_path" "${rw_path%/*}/.machinist-$Q_claim" ;;
+      "w "*) rm -f "${rw_path%/*}/.machinist-$Q_claim" ;;
+    esac
+  done <"$1" 2>/dev/null
+  sed -n 's/^d //p' "$1" | awk '{ line[NR] = $0 } END { for (i = NR; i > 0; i--) print line[i] }' |
+    while IFS= read -r rw_path; do
+      rmdir "$rw_path" 2>/dev/null
+    done
+  return 0
+}
+
 leftover() {
   one_line "$1" 300
   echo
@@ -77,6 +94,46 @@ leftovers() {
   return 0
 }
 
+# The driver whose identity is in file $1: KILL, so that it records nothing any more. What it ran goes, too.
+kill_driver() {
+  kd_id='' kd_request=''
+  { read -r kd_id && read -r kd_request; } 2>/dev/null <"$1"
+  kd_pauses=0
+  while alive "$kd_id"; do
+    set -- $kd_id
+    [ "$2" -ne $$ ] || return 0
+    kill -KILL "$2" 2>/dev/null
+    [ "$kd_pauses" -lt "$KILL_PAUSES" ] || return 1
+    kd_pauses=$((kd_pauses + 1))
+    pause
+  done
+  case $kd_request in "$STATE"/incoming.*) [ ! -e "$kd_request" ] || rm -f "$kd_request" ;; esac
+}
+
+# Under systemd a unit's processes are known even when they cleared their environment.
+kill_run_units() {
+  for ku_procs in /sys/fs/cgroup/system.slice/machinist-run-*/cgroup.procs \
+    /sys/fs/cgroup/systemd/system.slice/machinist-run-*/cgroup.procs; do
+    [ -e "$ku_procs" ] || continue
+    while read -r ku_pid; do
+      killable "$ku_pid" && kill -KILL "$ku_pid" 2>/dev/null
+    done 2>/dev/null <"$ku_procs"
+  done
+}
+
+# Pids of every living process whose program is k0s, or lies where k0s unpacks its own.
+k0s_processes() {
+  ls -l /proc/[0-9]*/exe 2>/dev/null |
+    sed -n 's|^.* /proc/\([0-9]*\)/exe -> \(.*\)$|\1 \2|p' |
+    sed -n -e 's|^\([0-9]*\) .*/k0s$|\1|p' -e 's|^\([0-9]*\) .*/k0s (deleted)$|\1|p' \
+      -e 's|^\([0-9]*\) /var/lib/k0s/.*$|\1|p'
+  for kp_stat in /proc/[0-9]*/stat; do
+    kp_pid=${kp_stat#/proc/}
+    kp_pid=${kp_pid%/stat}
+    process "$kp_pid" && [ "$PS_comm" = k0s ] && echo "$kp_pid"
+  done
+}
+
 # What a run left running: its driver, its unit, its steps and their daemons, its watchdogs and log readers.
 kill_run() {
   kill_driver "$STATE/runs/$Q_claim/driver" || die "the driver of the run does not die"
@@ -116,6 +173,16 @@ clean_steps() {
   [ -z "$PENDING" ] || record || die "can not write the journal in $DIR"
 }
 
+# Sets DEAD_LOCKS: files of owners that were killed before they could remove them. Nobody waits for those, but nothing of
+# ours stays on a clean host.
+dead_locks() {
+  DEAD_LOCKS=''
+  for dl_file in "$STATE"/lock/*; do
+    owner_of "${dl_file%.*}"
+    alive "$OWNER" || DEAD_LOCKS="$DEAD_LOCKS $dl_file"
+  done
+}
+
 # The tombstone says that this claim is over; everything else of ours goes, this journal last.
 bury() {
   lock || die "$LOCK_error"
@@ -130,7 +197,8 @@ bury() {
   failpoint "bury"
   my_locks
   dead_locks
-  rm -rf "$STATE/runs" "$MY_LOCKS"* $DEAD_LOCKS
+  dead_requests
+  rm -rf "$Q_source" $DEAD_REQUESTS "$STATE/runs" "$MY_LOCKS"* $DEAD_LOCKS
   failpoint "buried"
   exit 0
 }

@@ -1,4 +1,4 @@
-# Owns the detached driver, from its first line to its role: `sh FILE drive DIR HOW`. What only who is connected needs
+# Owns the detached driver, from its first line to its role: `sh REQUEST drive DIR HOW`. What only who is connected needs
 # comes behind this in the text, and is not even read here.
 
 find_session() {
@@ -14,21 +14,23 @@ drive() {
   trap : PIPE
   who_am_i
   find_session
-  parse_request "$DIR/exec" || exit 1
+  parse_request "$0" || exit 1
   lock || exit 1
+  # Taken for a dead one's, while nobody knew of us.
+  [ -e "$0" ] || exit 1
   # Two followers may both have launched one: the second finds the first alive.
   if driver_alive; then
     unlock
     exit 0
   fi
   # Readers take an empty one for none, and look again under the lock.
-  printf '%s\n' "$ME" 2>/dev/null >"$DIR/driver"
+  printf '%s\n%s\n' "$ME" "$0" 2>/dev/null >"$DIR/driver"
   driver_id
   unlock
   scan_journal
   open_journal || die "can not write the journal in $DIR"
-  # Of one record more, the process that syncs it costs no more than this one.
-  [ "$Q_count" -lt 2 ] || direct_journal
+  # For one record more, the process that syncs it costs no more than the one that asks.
+  [ "$Q_count" -lt 2 ] || J_ask=yes
   # A driver that nobody can find must not run: a second one would be launched beside it.
   [ "$DRIVER" = "$ME" ] || die "no space left on $STATE"
   [ "$2" = fresh ] || wipe_ahead || die "can not write the journal in $DIR"

@@ -104,20 +104,3 @@ place_files() {
   IFS=" $TAB$NL"
   set +f
 }
-
-# Removes what $1 (a `written` list) says we made, unless someone put something of their own beside it.
-remove_written() {
-  [ -e "$1" ] || return 0
-  while IFS= read -r rw_line; do
-    rw_path=${rw_line#* }
-    case $rw_line in
-      "c "*) rm -f "$rw_path" "${rw_path%/*}/.machinist-$Q_claim" ;;
-      "w "*) rm -f "${rw_path%/*}/.machinist-$Q_claim" ;;
-    esac
-  done <"$1" 2>/dev/null
-  sed -n 's/^d //p' "$1" | awk '{ line[NR] = $0 } END { for (i = NR; i > 0; i--) print line[i] }' |
-    while IFS= read -r rw_path; do
-      rmdir "$rw_path" 2>/dev/null
-    done
-  return 0
-}

@@ -6,6 +6,7 @@ FIFO=''
 TICKER=''
 SESSION=''
 INCOMING=''
+REQUEST=''
 LAUNCHED=0
 DRIVER=''
 DRIVER_BEFORE=''
@@ -31,13 +32,16 @@ follower_ready() {
   fr_fifo=$DIR/follow-${fr_id% *}.${fr_id#* }.fifo
   [ "$fr_fifo" != "$FIFO" ] || [ ! -p "$FIFO" ] || return 0
   FIFO=$fr_fifo
-  fr_pid=$$
-  while [ "$fr_pid" -gt 1 ] && process "$fr_pid"; do
-    echo "$fr_pid"
-    fr_pid=$PS_parent
-    # Those are spared by name, and so is what starts them.
-    case $PS_comm in sshd | sshd-*) break ;; esac
-  done 2>/dev/null >"${FIFO%.fifo}.kin"
+  fr_pid=$PPID
+  {
+    echo $$
+    while [ "$fr_pid" -gt 1 ] && process "$fr_pid"; do
+      echo "$fr_pid"
+      fr_pid=$PS_parent
+      # Those are spared by name, and so is what starts them.
+      case $PS_comm in sshd | sshd-*) break ;; esac
+    done
+  } 2>/dev/null >"${FIFO%.fifo}.kin"
   if [ ! -p "$FIFO" ]; then
     set -- "$FIFO"
     # And the pair that the first steps write to.
@@ -76,7 +80,7 @@ tell_record() {
 bury_journal() {
   lock || return 0
   read_tenancy
-  [ "$T_claim $T_state" != "$Q_claim free" ] || rm -rf "$STATE/runs"
+  [ "$T_claim $T_state" != "$Q_claim free" ] || rm -rf "$REQUEST" "$STATE/runs"
   unlock
 }
 

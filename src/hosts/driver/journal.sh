@@ -79,7 +79,9 @@ open_journal() {
 # them): then a record needs no process that syncs. Believed only when nothing at all was said: BusyBox reports what it
 # could not do, and ends well.
 J_direct=''
+J_ask=''
 direct_journal() {
+  J_ask=''
   dj_said=$(chattr +S "$JOURNAL" 2>&1) && [ -z "$dj_said" ] && J_direct=yes
 }
 
@@ -88,6 +90,8 @@ UNSYNCED=''
 
 # record TEXT…: what is pending, then these, durable when it returns; then whoever follows is told.
 record() {
+  # Not before the first one, which is synced with more than the journal, and waited for by a host that has much to begin.
+  [ -z "$J_ask" ] || [ -n "$UNSYNCED" ] || direct_journal
   write_records "$@" || return 1
   if [ -n "$UNSYNCED" ]; then
     sync_paths "$JOURNAL" "$UNSYNCED"

@@ -103,13 +103,3 @@ before() {
   bf_two=${2#* }
   [ "${bf_one%% *}" -lt "${bf_two%% *}" ]
 }
-
-# Sets DEAD_LOCKS: files of owners that were killed before they could remove them. Nobody waits for those, but nothing of
-# ours stays on a clean host.
-dead_locks() {
-  DEAD_LOCKS=''
-  for dl_file in "$STATE"/lock/*; do
-    owner_of "${dl_file%.*}"
-    alive "$OWNER" || DEAD_LOCKS="$DEAD_LOCKS $dl_file"
-  done
-}

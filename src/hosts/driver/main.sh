@@ -2,7 +2,7 @@
 # so a text that was cut short does nothing.
 
 front() {
-  INCOMING=$1
+  INCOMING=$1 REQUEST=$1
   trap follower_gone EXIT
   trap 'exit 1' HUP INT TERM PIPE
   who_am_i

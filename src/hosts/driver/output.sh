@@ -60,18 +60,18 @@ close_output() {
   OUT=''
 }
 
-# The processes before the step: only others can be what it leaves behind, and to look into each one is dear where they
-# are many.
+# The processes before a step: only others can be what it leaves behind, and to look into each one is dear where they are
+# many.
 OUT_BEFORE=''
-note_processes() {
-  set -- /proc/[0-9]*
-  OUT_BEFORE=" $* "
-}
 
-# Does a process that the last step left behind write to the pair?
+# Does a process that the last step left behind write to the pair? Notes which there are, for the next step.
 output_held() {
-  for oh_process in /proc/[0-9]*; do
-    case $OUT_BEFORE in *" $oh_process "*) continue ;; esac
+  set -- /proc/[0-9]*
+  oh_before=$OUT_BEFORE
+  OUT_BEFORE=" $* "
+  [ -n "$OUT" ] || return 0
+  for oh_process; do
+    case $oh_before in *" $oh_process "*) continue ;; esac
     for oh_fd in 1 2; do
       [ ! "$oh_process/fd/$oh_fd" -ef "$OUT.stderr" ] || return 0
     done
@@ -86,7 +86,7 @@ output_mark() {
 
 # Where step $1 writes: OUT.
 output_of_step() {
-  if [ -z "$OUT" ] || output_held; then open_output; fi
+  if output_held; then open_output; fi
   output_mark "$1"
   printf '\n%s\n' "$MARK" >&7
   printf '\n%s\n' "$MARK" >&8

@@ -1,4 +1,4 @@
-# Owns finding and killing what runs left behind. Everything a step starts carries MACHINIST_CLAIM and MACHINIST_STEP
+# Owns finding and killing what steps left behind, and whether a driver lives. Everything a step starts carries MACHINIST_CLAIM and MACHINIST_STEP
 # (`<claim>.<run or clean>.<step>`) in its environment, also what was daemonized; drivers carry MACHINIST_DRIVER, their
 # watchdogs MACHINIST_WATCH. Never killed: init, sshd (a step may have restarted it, tag and all), a follower and its
 # ancestors.
@@ -54,21 +54,6 @@ kill_watchdogs() {
   [ -z "$kw_pids" ] || kill -KILL $kw_pids 2>/dev/null
 }
 
-# The driver whose identity is in file $1: KILL, so that it records nothing any more.
-kill_driver() {
-  kd_id=''
-  { read -r kd_id <"$1"; } 2>/dev/null || return 0
-  kd_pauses=0
-  while alive "$kd_id"; do
-    set -- $kd_id
-    [ "$2" -ne $$ ] || return 0
-    kill -KILL "$2" 2>/dev/null
-    [ "$kd_pauses" -lt "$KILL_PAUSES" ] || return 1
-    kd_pauses=$((kd_pauses + 1))
-    pause
-  done
-}
-
 # Sets DRIVER: whose the run or cleaning in $DIR is, or was.
 driver_id() {
   DRIVER=''
@@ -80,26 +65,23 @@ driver_alive() {
   [ -n "$DRIVER" ] && alive "$DRIVER"
 }
 
-# Under systemd a unit's processes are known even when they cleared their environment.
-kill_run_units() {
-  for ku_procs in /sys/fs/cgroup/system.slice/machinist-run-*/cgroup.procs \
-    /sys/fs/cgroup/systemd/system.slice/machinist-run-*/cgroup.procs; do
-    [ -e "$ku_procs" ] || continue
-    while read -r ku_pid; do
-      killable "$ku_pid" && kill -KILL "$ku_pid" 2>/dev/null
-    done 2>/dev/null <"$ku_procs"
+# Sets DEAD_REQUESTS: what was sent to those who are gone, but for what a living driver runs.
+dead_requests() {
+  DEAD_REQUESTS=''
+  for dq_file in "$STATE"/incoming.*; do
+    dq_pid=${dq_file#"$STATE/incoming."}
+    dq_pid=${dq_pid%%.*}
+    case $dq_pid in *[!0-9]* | '' | $$) continue ;; esac
+    process "$dq_pid" || driven "$dq_file" || DEAD_REQUESTS="$DEAD_REQUESTS $dq_file"
   done
 }
 
-# Pids of every living process whose program is k0s, or lies where k0s unpacks its own.
-k0s_processes() {
-  ls -l /proc/[0-9]*/exe 2>/dev/null |
-    sed -n 's|^.* /proc/\([0-9]*\)/exe -> \(.*\)$|\1 \2|p' |
-    sed -n -e 's|^\([0-9]*\) .*/k0s$|\1|p' -e 's|^\([0-9]*\) .*/k0s (deleted)$|\1|p' \
-      -e 's|^\([0-9]*\) /var/lib/k0s/.*$|\1|p'
-  for kp_stat in /proc/[0-9]*/stat; do
-    kp_pid=${kp_stat#/proc/}
-    kp_pid=${kp_pid%/stat}
-    process "$kp_pid" && [ "$PS_comm" = k0s ] && echo "$kp_pid"
+# Does a living driver run file $1?
+driven() {
+  for dv_driver in "$STATE"/runs/*/driver "$STATE"/runs/*/clean/*/driver; do
+    dv_id='' dv_file=''
+    { read -r dv_id && read -r dv_file; } 2>/dev/null <"$dv_driver"
+    [ "$dv_file" != "$1" ] || ! alive "$dv_id" || return 0
   done
+  return 1
 }

@@ -16,7 +16,7 @@ settle() {
 # What carries secrets is not needed any more; nor is this process. More that goes with it: $*.
 forget_request() {
   my_locks
-  rm -f "$DIR/exec" "$DIR"/step-* "$DIR/deadline" "$MY_LOCKS"* "$@"
+  rm -f "$Q_source" "$DIR"/step-* "$DIR/deadline" "$MY_LOCKS"* "$@"
 }
 
 # Sets FOLLOWER, its fifo, and FOLLOWER_FILES, what it would remove when it ends: where one follows, and one alone.
@@ -26,7 +26,8 @@ only_follower() {
   [ $# -eq 1 ] && [ -p "$1" ] || return 1
   of_id=${1##*/follow-}
   of_id=${of_id%.fifo}
-  alive "$BOOT ${of_id%.*} ${of_id#*.}" || return 1
+  # As poke does: nothing is lost by telling a pid that means someone else by now.
+  [ -d "/proc/${of_id%.*}" ] || return 1
   FOLLOWER=$1
   FOLLOWER_FILES="$1 ${1%.fifo}.kin"
   for of_file in "$STATE/lock/$BOOT.$of_id".*.choosing; do

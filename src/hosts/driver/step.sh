@@ -18,7 +18,6 @@ become_step() {
 run_step() {
   output_of_step "$1"
   watch_step "$1"
-  note_processes
   (become_step "$1") </dev/null >"$OUT.stdout" 2>"$OUT.stderr" 4>&- 7>&- 8>&-
   CODE=$?
   if step_timed_out; then

@@ -92,7 +92,7 @@ export const makeShellHost = Effect.fnUntraced(function* (parts: ShellParts): Ef
     startUntagged: (path) => run(`setsid ${quoted(path)} 1000 </dev/null >/dev/null 2>&1 &`),
     loseJournal: (claim) => run(`rm -f ${STATE_DIR}/runs/${claim}/journal`),
     killDriver: run(
-      `for f in ${STATE_DIR}/runs/*/driver ${STATE_DIR}/runs/*/clean/*/driver; do [ ! -e "$f" ] || kill -9 "$(cut -d ' ' -f 2 "$f")"; done`
+      `for f in ${STATE_DIR}/runs/*/driver ${STATE_DIR}/runs/*/clean/*/driver; do [ ! -e "$f" ] || { read -r boot pid start <"$f"; kill -9 "$pid"; }; done`
     ),
     failAt: (n, how = "process") =>
       Effect.andThen(

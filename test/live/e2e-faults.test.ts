@@ -236,8 +236,7 @@ describe.skipIf(!available || TestHosts.unavailable !== undefined)("machinist co
         assert.strictEqual(spent("RemoteMachine"), machineWrites)
         for (const host of hosts) {
           const execs = Effect.runSync(TestHosts.witness(host)).filter((line) => line.what === "exec")
-          assert.strictEqual(execs.length, 2, "inspect and run")
-          assert.strictEqual(new Set(execs.map((line) => line.args)).size, 1, "one connection")
+          assert.strictEqual(execs.length, 1, "the shell that looked goes on with the run")
         }
       }).pipe(Effect.scoped)
     )

@@ -75,9 +75,9 @@ open_journal() {
   done
 }
 
-# Asks the file system to put each write to the journal on disk before it returns (ext4, xfs, btrfs, f2fs, and overlays of
-# them): then a record needs no process that syncs. Believed only when nothing at all was said: BusyBox reports what it
-# could not do, and ends well.
+# Asks the file system to put each write to the journal on disk before it returns (ext4, XFS, btrfs, and overlays of them:
+# a flush of the disk for each write was seen there): then a record needs no process that syncs. Believed only when nothing
+# at all was said: BusyBox reports what it could not do, and ends well.
 J_direct=''
 J_ask=''
 direct_journal() {

@@ -424,5 +424,21 @@ export const guards: ReadonlyArray<Guard> = [
     guard: "yield* connection.waiting?.close ?? Effect.void\n",
     instead: "",
     tests: ["test/hosts/Exchange.test.ts"]
+  },
+  {
+    name: "request-of-a-living-driver",
+    file: `${DRIVER}/process.sh`,
+    promise: "what a living driver runs is not swept, though the one it was sent to is gone",
+    guard: 'process "$dq_pid" || driven "$dq_file" || DEAD_REQUESTS',
+    instead: 'process "$dq_pid" || DEAD_REQUESTS',
+    tests: ["test/hosts/driver.test.ts"]
+  },
+  {
+    name: "request-of-a-killed-driver",
+    file: `${DRIVER}/clean.sh`,
+    promise: "what a driver ran, secrets too, goes with it when a cleaning kills it",
+    guard: '[ ! -e "$kd_request" ] || rm -f "$kd_request"',
+    instead: ":",
+    tests: ["test/hosts/driver.test.ts"]
   }
 ]

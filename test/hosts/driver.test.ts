@@ -472,6 +472,28 @@ printf 'LAST=no newline' >>/etc/environment`)
       })
     )
 
+    it.live("what a living driver runs stays, though the one it was sent to is gone and another one comes", () =>
+      Effect.gen(function* () {
+        const { access, host, out, run, runs } = yield* setUp()
+        const wait = 'case $1 in "file "*) : >/tmp/at; until [ -e /tmp/go ]; do sleep 0.1; done ;; esac'
+        host.rewrite = (text) => text.replace("\nfailpoint() { :; }\n", () => `\nfailpoint() { ${wait}; }\n`)
+        const request = runOf("cat /srv/placed >/tmp/read", {
+          files: [{ path: "/srv/placed", content: bytes("whole"), mode: "0600" }]
+        })
+        const first = yield* Effect.forkChild(Effect.exit(Stream.runDrain(runs.run(access, request))))
+        yield* eventually(Effect.map(out("ls /tmp/at 2>/dev/null"), (text) => text !== ""))
+        yield* Fiber.interrupt(first)
+        yield* host.sh(`for f in ${STATE}/runs/c1/follow-*.fifo; do f=\${f#*follow-}; kill -9 "\${f%%.*}"; done`)
+        const second = yield* Effect.forkChild(run(request))
+        // The first one's is still named there.
+        yield* eventually(Effect.map(out(`ls ${STATE}/runs/c1/follow-*.fifo | wc -l`), (count) => count === "2"))
+        yield* host.sh("touch /tmp/go")
+        const { error } = yield* Fiber.join(second)
+        assert.isUndefined(error, error?.message)
+        assert.strictEqual(yield* out("cat /tmp/read"), "whole")
+      })
+    )
+
     it.live("what a killed driver ran is left to nobody: neither to who comes next, nor to a clean host", () =>
       Effect.gen(function* () {
         const { access, clean, host, out, runs } = yield* setUp()

@@ -379,6 +379,34 @@ describe("PoolAllocator", () => {
           }).pipe(Effect.scoped)
       )
 
+  it.effect(
+    "a machine that is being deleted, which nobody knows yet, gets no host, and none is held for it meanwhile",
+    () =>
+      Effect.gen(function* () {
+        const { server, kube } = yield* world
+        yield* createHost(kube, { name: "h1", address: "10.0.0.1" })
+        const machine = yield* createMachine(kube, { name: "m1", pool: "default" })
+        const { allocator } = yield* process(kube)
+        // It had a host before: an API server refuses a new finalizer, and would refuse the intent with it.
+        yield* kube.patch(RemoteMachines, ref("m1"), {
+          metadata: { finalizers: ["remotemachine.k0smotron.io/finalizer"] }
+        })
+        yield* kube.delete(RemoteMachines, ref("m1"))
+        const before = server.writes().length
+        const asking = yield* Effect.forkChild(allocator.claim(claimantOf(machine), told))
+        yield* TestClock.adjust("5 seconds")
+        const onHost = server
+          .writes()
+          .slice(before)
+          .filter(({ kind, subresource }) => {
+            return kind === "PooledRemoteMachine" && subresource === undefined
+          })
+        assert.deepStrictEqual(onHost, [])
+        assert.isUndefined(claimOf(yield* kube.get(RemoteMachines, ref("m1"))))
+        yield* Fiber.interrupt(asking)
+      }).pipe(Effect.scoped)
+  )
+
   it.effect("a host whose claim no machine carries is held as Orphaned, and freed only by hand", () =>
     Effect.gen(function* () {
       const { kube } = yield* world

@@ -2,46 +2,20 @@
  * `machinist demo` as a person or a script has it: its last line, its exit code, its refusals, what it leaves, and that it
  * goes on after SIGKILL with what it was told to keep.
  */
-import { spawn } from "node:child_process"
 import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { fileURLToPath } from "node:url"
 import { afterAll, assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import { type Ended, run } from "../support/CommandLine.ts"
 
-const MAIN = fileURLToPath(new URL("../../src/main.ts", import.meta.url))
 const directory = mkdtempSync(join(tmpdir(), "machinist-test-"))
 afterAll(() => rmSync(directory, { recursive: true, force: true }))
 
-interface Ended {
-  readonly code: number | null
-  readonly lines: ReadonlyArray<string>
-  readonly errors: string
-}
-
-/** `meanwhile` sees every line as it comes, and may signal. */
 const machinist = (
   args: ReadonlyArray<string>,
   meanwhile: (line: string, signal: (name: NodeJS.Signals) => void) => void = () => undefined
-): Promise<Ended> =>
-  new Promise((resolve) => {
-    const child = spawn(process.execPath, [MAIN, ...args], { stdio: ["ignore", "pipe", "pipe"] })
-    const lines: Array<string> = []
-    let rest = ""
-    let errors = ""
-    child.stderr.on("data", (data: Buffer) => {
-      errors += data.toString()
-    })
-    child.stdout.on("data", (data: Buffer) => {
-      const parts = (rest + data.toString()).split("\n")
-      rest = parts.pop() ?? ""
-      for (const line of parts) {
-        lines.push(line)
-        meanwhile(line, (name) => void child.kill(name))
-      }
-    })
-    child.once("close", (code) => resolve({ code, lines, errors }))
-  })
+): Promise<Ended> => Effect.runPromise(run(args, { meanwhile }))
 
 const report = (ended: Ended) => JSON.parse(ended.lines.at(-1) ?? "{}")
 

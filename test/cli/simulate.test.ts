@@ -2,12 +2,9 @@
  * `machinist simulate` and `machinist controller` as two processes: the provider reaches the clusters of stand-in control
  * planes as it reaches any other, so that a Machine gets bootstrap data with a token of its own; they outlive SIGKILL.
  */
-import { type ChildProcess, spawn } from "node:child_process"
+import type { ChildProcess } from "node:child_process"
 import { once } from "node:events"
-import { mkdtempSync, rmSync } from "node:fs"
-import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { fileURLToPath } from "node:url"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
@@ -21,20 +18,14 @@ import { makeKubeClient } from "../../src/kube/LiveKubeClient.ts"
 import { stringAt } from "../../src/simulation/apiserver/Json.ts"
 import { rawKind } from "../../src/simulation/core/Raw.ts"
 import { readExamples } from "../../src/simulation/demo/Examples.ts"
+import * as CommandLine from "../support/CommandLine.ts"
 
-const MAIN = fileURLToPath(new URL("../../src/main.ts", import.meta.url))
+const { signalled, start, using } = CommandLine
+
 const NAMESPACE = "default"
 
-const started = (...args: ReadonlyArray<string>) =>
-  Effect.acquireRelease(
-    Effect.sync(() => spawn(process.execPath, [MAIN, ...args], { stdio: ["ignore", "pipe", "inherit"] })),
-    (child) => Effect.sync(() => child.kill("SIGKILL"))
-  )
 /** Something was said: it serves, or runs. */
 const up = (child: ChildProcess) => Effect.promise(() => once(child.stdout ?? assert.fail("no output"), "data"))
-
-const using = <A, E>(path: string, use: (client: KubeClientShape) => Effect.Effect<A, E>) =>
-  Effect.scoped(Effect.flatMap(makeKubeClient({ _tag: "Files", path }), use))
 
 const applyExample = (client: KubeClientShape) =>
   Effect.gen(function* () {
@@ -75,15 +66,12 @@ describe("machinist simulate", () => {
     "is enough for machinist controller to give a Machine its bootstrap data, with a token of the life it was told",
     () =>
       Effect.gen(function* () {
-        const directory = yield* Effect.acquireRelease(
-          Effect.sync(() => mkdtempSync(join(tmpdir(), "machinist-test-"))),
-          (made) => Effect.sync(() => rmSync(made, { recursive: true, force: true }))
-        )
+        const directory = yield* CommandLine.directory
         const kubeconfig = join(directory, "kubeconfig")
         const args = ["simulate", "--json", "--kubeconfig", kubeconfig, "--state", join(directory, "state")]
-        const server = yield* started(...args)
+        const server = yield* start(args)
         yield* up(server)
-        const provider = yield* started("controller", "--kubeconfig", kubeconfig, "--bootstrap-token-ttl", "2h")
+        const provider = yield* start(["controller", "--kubeconfig", kubeconfig, "--bootstrap-token-ttl", "2h"])
         yield* using(kubeconfig, applyExample)
         const ref = { namespace: NAMESPACE, name: "remote-test-0" }
         yield* using(kubeconfig, (client) =>
@@ -102,10 +90,8 @@ describe("machinist simulate", () => {
         )
 
         provider.kill("SIGKILL")
-        const dead = once(server, "exit")
-        server.kill("SIGKILL")
-        yield* Effect.promise(() => dead)
-        yield* up(yield* started(...args))
+        yield* signalled(server, "SIGKILL")
+        yield* up(yield* start(args))
         assert.deepStrictEqual(yield* using(kubeconfig, (client) => patiently(tokens(client))), before)
       }).pipe(Effect.scoped)
   )

@@ -45,8 +45,7 @@ describe.skipIf(!available || TestHosts.systemdUnavailable !== undefined)("the b
           return host === undefined ? [] : [{ ...one, host }]
         })
         for (const { host } of pairs) yield* CloudInit.installStandIns(host)
-        const controller = yield* Controller.start(server.kubeconfigPath, view.namespace)
-        yield* controller.running
+        const controller = yield* Controller.begin(server.kubeconfigPath, view.namespace)
         for (const { host, input, name } of pairs)
           yield* createMachine(kube, {
             namespace: view.namespace,

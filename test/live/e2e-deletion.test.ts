@@ -16,21 +16,8 @@ import { SSH_KEY_FINALIZER } from "../../src/api/Names.ts"
 import { PooledRemoteMachines } from "../../src/api/PooledRemoteMachine.ts"
 import { RemoteMachines } from "../../src/api/RemoteMachine.ts"
 import { available } from "./apiserver/ApiServer.ts"
-import { createMachine } from "./e2e/Capi.ts"
 import * as Controller from "./e2e/Controller.ts"
-import {
-  addHost,
-  bootstrapData,
-  CLUSTER,
-  KEY,
-  Live,
-  makeNamespace,
-  pristine,
-  residue,
-  until,
-  untilReady,
-  type View
-} from "./e2e/World.ts"
+import { addHost, addMachine, disksOf, KEY, Live, makeNamespace, until, untilReady, type View } from "./e2e/World.ts"
 import * as TestHosts from "./hosts/TestHosts.ts"
 
 /** As the namespace controller: every object, kind by kind, the keys first of all. */
@@ -53,19 +40,12 @@ describe.skipIf(!available || TestHosts.unavailable !== undefined)("machinist co
         const { kube, server } = yield* Live
         const [host] = yield* TestHosts.light(1)
         if (host === undefined) return yield* Effect.die("no host")
-        const disk = pristine(host)
+        const disks = disksOf([host])
         const view = yield* makeNamespace(host.privateKey)
         const { namespace } = view
         yield* addHost(view, "h0", host)
-        yield* createMachine(kube, {
-          namespace,
-          cluster: CLUSTER,
-          name: "m0",
-          spec: { pool: "default" },
-          data: bootstrapData("m0")
-        })
-        const controller = yield* Controller.start(server.kubeconfigPath, namespace)
-        yield* controller.running
+        yield* addMachine(view, "m0")
+        yield* Controller.begin(server.kubeconfigPath, namespace)
         yield* untilReady(view, ["m0"])
         const key = { namespace, name: KEY }
         assert.include((yield* kube.get(Secrets, key)).metadata.finalizers ?? [], SSH_KEY_FINALIZER)
@@ -79,7 +59,7 @@ describe.skipIf(!available || TestHosts.unavailable !== undefined)("machinist co
           () => view.machines.size === 0 && view.hosts.size === 0,
           () => [...view.machines.values()].map(({ status }) => JSON.stringify(status?.conditions)).join("\n")
         )
-        assert.deepStrictEqual(yield* residue(host, disk), [])
+        assert.deepStrictEqual(yield* disks.residue, [])
         yield* Effect.gen(function* () {
           const left = (yield* kube.list(Secrets, { namespace })).items.map(({ metadata }) => metadata.name)
           if (left.length > 0) return yield* Effect.fail(`Secrets are left: ${left.join(", ")}`)
@@ -95,10 +75,7 @@ describe.skipIf(!available || TestHosts.unavailable !== undefined)("machinist co
         const view = yield* makeNamespace(host.privateKey)
         const { namespace } = view
         yield* addHost(view, "h0", host)
-        const controller = yield* Controller.start(server.kubeconfigPath, namespace, {
-          flags: ["--pool-probe-interval=500ms"]
-        })
-        yield* controller.running
+        yield* Controller.begin(server.kubeconfigPath, namespace, { flags: ["--pool-probe-interval=500ms"] })
         const shows = (reachable: string, clean: string) => () =>
           conditionOf(view, "h0", "Reachable")?.status === reachable &&
           conditionOf(view, "h0", "Clean")?.status === clean

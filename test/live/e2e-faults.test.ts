@@ -10,18 +10,17 @@ import { claimOf } from "../../src/actors/Objects.ts"
 import { RETRY_ANNOTATION } from "../../src/api/Names.ts"
 import { RemoteMachines } from "../../src/api/RemoteMachine.ts"
 import { available } from "./apiserver/ApiServer.ts"
-import { createMachine, deleteMachine } from "./e2e/Capi.ts"
+import { deleteMachine } from "./e2e/Capi.ts"
 import * as Controller from "./e2e/Controller.ts"
 import {
   addHost,
+  addMachine,
   bootstrapData,
-  CLUSTER,
+  disksOf,
   isReady,
   Live,
   makeNamespace,
-  pristine,
   readyCondition,
-  residue,
   summary,
   until,
   untilReady,
@@ -34,15 +33,8 @@ const told = (host: TestHosts.TestHost, what: string): number =>
 
 const startController = Effect.fnUntraced(function* (view: View) {
   const { server } = yield* Live
-  const controller = yield* Controller.start(server.kubeconfigPath, view.namespace)
-  yield* controller.running
-  return controller
+  return yield* Controller.begin(server.kubeconfigPath, view.namespace)
 })
-
-const create = (view: View, name: string, data: Uint8Array, pool = "default") =>
-  Effect.flatMap(Live, ({ kube }) =>
-    createMachine(kube, { namespace: view.namespace, cluster: CLUSTER, name, spec: { pool }, data })
-  )
 
 const isFree = (view: View, host: string): boolean => {
   const found = view.hosts.get(host)
@@ -84,7 +76,7 @@ describe.skipIf(!available || TestHosts.unavailable !== undefined)("machinist co
         const hosts = yield* TestHosts.light(6)
         const [hung] = hosts
         if (hung === undefined) return yield* Effect.die("no host")
-        const disk = pristine(hung)
+        const disks = disksOf([hung])
         const view = yield* makeNamespace(hung.privateKey)
         yield* Effect.forEach(hosts.slice(0, 5), (host, index) =>
           addHost(view, `h${index}`, host, `pool-${Math.min(index, 1)}`)
@@ -93,12 +85,17 @@ describe.skipIf(!available || TestHosts.unavailable !== undefined)("machinist co
         // A shell that neither its parent nor its session lead to, deaf to TERM.
         const daemon =
           "(trap '' TERM HUP; setsid sh -c 'trap \"\" TERM; while :; do sleep 1000; done' daemonized &) </dev/null"
-        yield* create(view, "hangs", bootstrapData("hangs", { pre: [daemon, "witness hung; sleep 100000"] }), "pool-0")
+        yield* addMachine(
+          view,
+          "hangs",
+          { pool: "pool-0" },
+          bootstrapData("hangs", { pre: [daemon, "witness hung; sleep 100000"] })
+        )
         yield* until("its step hangs", () => told(hung, "hung") === 1)
         assert.include((yield* TestHosts.exec(hung, "cat /proc/[0-9]*/cmdline")).stdout, "daemonized")
 
         const names = ["a", "b", "c", "d"]
-        yield* Effect.forEach(names, (name) => create(view, name, bootstrapData(name), "pool-1"))
+        yield* Effect.forEach(names, (name) => addMachine(view, name, { pool: "pool-1" }))
         yield* untilReady(view, names)
         assert.isFalse(isReady(view.machines.get("hangs")))
         const message = view.machines.get("hangs")?.status?.conditions?.find((one) => one.type === "Ready")?.message
@@ -113,10 +110,10 @@ describe.skipIf(!available || TestHosts.unavailable !== undefined)("machinist co
             ))
         )
         assert.notInclude((yield* TestHosts.exec(hung, "cat /proc/[0-9]*/cmdline")).stdout, "daemonized")
-        assert.deepStrictEqual(yield* residue(hung, disk), [])
+        assert.deepStrictEqual(yield* disks.residue, [])
         assert.strictEqual(told(hung, "hung"), 1)
         // The next tenant finds a host like any other.
-        yield* create(view, "next", bootstrapData("next"), "pool-0")
+        yield* addMachine(view, "next", { pool: "pool-0" })
         yield* untilReady(view, ["next"])
       }).pipe(Effect.scoped)
     )
@@ -127,11 +124,11 @@ describe.skipIf(!available || TestHosts.unavailable !== undefined)("machinist co
         Effect.gen(function* () {
           const { kube } = yield* Live
           const hosts = yield* TestHosts.light(4)
-          const disks = hosts.map(pristine)
+          const disks = disksOf(hosts)
           const view = yield* makeNamespace(hosts[0]?.privateKey ?? "")
           yield* Effect.forEach(hosts, (host, index) => addHost(view, `h${index}`, host))
           const names = ["a", "b", "c"]
-          yield* Effect.forEach(names, (name) => create(view, name, bootstrapData(name)))
+          yield* Effect.forEach(names, (name) => addMachine(view, name))
           const both = yield* Effect.all([startController(view), startController(view)], { concurrency: 2 })
           yield* untilReady(view, names)
           const sum = (what: string) => hosts.reduce((count, host) => count + told(host, what), 0)
@@ -143,8 +140,7 @@ describe.skipIf(!available || TestHosts.unavailable !== undefined)("machinist co
             concurrency: "unbounded"
           })
           yield* until("all hosts are free", () => hosts.every((_, index) => isFree(view, `h${index}`)))
-          for (const [index, host] of hosts.entries())
-            assert.deepStrictEqual(yield* residue(host, disks[index] ?? new Set()), [])
+          assert.deepStrictEqual(yield* disks.residue, [])
           assert.isTrue(both.every(({ isRunning }) => isRunning()))
         }).pipe(Effect.scoped)
     )
@@ -165,7 +161,7 @@ describe.skipIf(!available || TestHosts.unavailable !== undefined)("machinist co
           ] as const) {
             yield* addHost(view, "h", host)
             yield* startController(view)
-            yield* create(view, name, bootstrapData(name))
+            yield* addMachine(view, name)
             if (view === theirs) yield* untilReady(view, [name])
           }
           const ready = () => readyCondition(ours, "second")
@@ -202,7 +198,7 @@ describe.skipIf(!available || TestHosts.unavailable !== undefined)("machinist co
         const before = changes(yield* controller.metrics)
         const written = () => names.map((_, index) => view.writes(view.hosts.get(`h${index}`)))
         const hostsBefore = written()
-        yield* Effect.forEach(names, (name) => create(view, name, bootstrapData(name)), { concurrency: "unbounded" })
+        yield* Effect.forEach(names, (name) => addMachine(view, name), { concurrency: "unbounded" })
         yield* untilReady(view, names)
         const after = changes(yield* controller.metrics)
         const spent = (kind: string) => (after.get(kind) ?? 0) - (before.get(kind) ?? 0)
@@ -250,12 +246,12 @@ describe.skipIf(!available || TestHosts.systemdUnavailable !== undefined)("machi
         const { kube } = yield* Live
         const [host] = yield* TestHosts.systemd(1)
         if (host === undefined) return yield* Effect.die("no host")
-        const disk = pristine(host)
+        const disks = disksOf([host])
         const view = yield* makeNamespace(host.privateKey)
         yield* addHost(view, "h0", host, "default", { user: "machinist", useSudo: true })
         yield* startController(view)
         const wait = "witness waits; until [ -e /srv/go ]; do sleep 0.1; done"
-        yield* create(view, "m", bootstrapData("m", { pre: [wait] }))
+        yield* addMachine(view, "m", { pool: "default" }, bootstrapData("m", { pre: [wait] }))
         yield* until("the step runs", () => told(host, "waits") === 1)
         yield* TestHosts.reboot(host)
         yield* until("the step runs once more", () => told(host, "waits") === 2)
@@ -272,7 +268,7 @@ describe.skipIf(!available || TestHosts.systemdUnavailable !== undefined)("machi
         yield* deleteMachine(kube, view.namespace, "m")
         yield* until("its host is free", () => isFree(view, "h0"))
         yield* TestHosts.execOk(host, "rm /srv/go")
-        assert.deepStrictEqual(yield* residue(host, disk), [])
+        assert.deepStrictEqual(yield* disks.residue, [])
         assert.strictEqual((yield* TestHosts.exec(host, "systemctl cat k0sworker")).code, 1)
       }).pipe(Effect.scoped)
     )

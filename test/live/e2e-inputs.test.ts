@@ -162,8 +162,7 @@ describe.skipIf(!available || TestHosts.unavailable !== undefined)("machinist co
         const { kube, server } = yield* Live
         const hosts = yield* TestHosts.light(BAD.length)
         const view = yield* makeNamespace(hosts[0]?.privateKey ?? "")
-        const controller = yield* Controller.start(server.kubeconfigPath, view.namespace)
-        yield* controller.running
+        const controller = yield* Controller.begin(server.kubeconfigPath, view.namespace)
         const row = Effect.fnUntraced(function* (bad: BadInput, index: number) {
           const host = hosts[index]
           if (host === undefined) return yield* Effect.die("no host")

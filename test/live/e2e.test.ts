@@ -10,17 +10,15 @@ import * as Scope from "effect/Scope"
 import { claimOf, runOf } from "../../src/actors/Objects.ts"
 import { RemoteMachines } from "../../src/api/RemoteMachine.ts"
 import { available } from "./apiserver/ApiServer.ts"
-import { createMachine, deleteMachine } from "./e2e/Capi.ts"
+import { deleteMachine } from "./e2e/Capi.ts"
 import * as Controller from "./e2e/Controller.ts"
 import {
   addHost,
-  bootstrapData,
-  CLUSTER,
+  addMachine,
+  disksOf,
   KEY,
   Live,
   makeNamespace,
-  pristine,
-  residue,
   summary,
   until,
   untilReady,
@@ -100,8 +98,7 @@ const makeLives = Effect.fnUntraced(function* (view: View, hosts: Hosts) {
   const killed: Array<string> = []
   const begin = Effect.gen(function* () {
     const scope = yield* Scope.fork(outer, "sequential")
-    const controller = yield* Scope.provide(Controller.start(server.kubeconfigPath, view.namespace), scope)
-    yield* controller.running
+    const controller = yield* Scope.provide(Controller.begin(server.kubeconfigPath, view.namespace), scope)
     return { controller, end: Scope.close(scope, Exit.void) }
   })
   let life = yield* begin
@@ -159,7 +156,7 @@ describe.skipIf(!available || TestHosts.unavailable !== undefined)("machinist co
         const { kube } = yield* Live
         const hosts = yield* TestHosts.light(POOLED + FIXED)
         const view = yield* makeNamespace(hosts[0]?.privateKey ?? "")
-        const disks = hosts.map(pristine)
+        const disks = disksOf(hosts)
         const pooled = hosts.slice(0, POOLED)
         yield* Effect.forEach(pooled, (host, index) => addHost(view, `h${index}`, host), { concurrency: 8 })
         /** One of them by sudo, one all in one script. */
@@ -175,18 +172,7 @@ describe.skipIf(!available || TestHosts.unavailable !== undefined)("machinist co
             spec: index < POOLED ? { pool: "default" } : fixed(index - POOLED)
           }))
         const create = (machines: ReturnType<typeof generation>) =>
-          Effect.forEach(
-            machines,
-            ({ name, spec }) =>
-              createMachine(kube, {
-                namespace: view.namespace,
-                cluster: CLUSTER,
-                name,
-                spec,
-                data: bootstrapData(name)
-              }),
-            { concurrency: 4, discard: true }
-          )
+          Effect.forEach(machines, ({ name, spec }) => addMachine(view, name, spec), { concurrency: 4, discard: true })
         const remove = (machines: ReturnType<typeof generation>) =>
           Effect.forEach(machines, ({ name }) => deleteMachine(kube, view.namespace, name), {
             concurrency: "unbounded",
@@ -218,10 +204,7 @@ describe.skipIf(!available || TestHosts.unavailable !== undefined)("machinist co
 
         assert.strictEqual(lives.killed.length, KILLS, lives.killed.join(", "))
         for (const host of hosts) assertCleanTenancies(host, 2)
-        const left = yield* Effect.forEach(hosts, (host, index) => residue(host, disks[index] ?? new Set()), {
-          concurrency: 4
-        })
-        assert.deepStrictEqual(left.flat(), [])
+        assert.deepStrictEqual(yield* disks.residue, [])
         assert.strictEqual(yield* lives.stop, 0)
       }).pipe(Effect.scoped)
     )

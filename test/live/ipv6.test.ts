@@ -14,20 +14,9 @@ import { RemoteMachines } from "../../src/api/RemoteMachine.ts"
 import { make } from "../../src/ssh/LiveSshClient.ts"
 import type { SshTarget } from "../../src/ssh/SshClient.ts"
 import { available } from "./apiserver/ApiServer.ts"
-import { createMachine, deleteMachine } from "./e2e/Capi.ts"
+import { deleteMachine } from "./e2e/Capi.ts"
 import * as Controller from "./e2e/Controller.ts"
-import {
-  addHost,
-  bootstrapData,
-  CLUSTER,
-  KEY,
-  Live,
-  makeNamespace,
-  pristine,
-  residue,
-  until,
-  untilReady
-} from "./e2e/World.ts"
+import { addHost, addMachine, disksOf, KEY, Live, makeNamespace, until, untilReady } from "./e2e/World.ts"
 import * as TestHosts from "./hosts/TestHosts.ts"
 
 const LOOPBACK = "::1"
@@ -108,17 +97,14 @@ describe.skipIf(skip !== undefined || !available)("machinist controller, over IP
         const all = yield* hosts(2)
         const [fixed, pooled] = all
         if (fixed === undefined || pooled === undefined) return yield* Effect.die("no host")
-        const before = all.map(({ host }) => pristine(host))
+        const disks = disksOf(all.map(({ host }) => host))
         const view = yield* makeNamespace(fixed.host.privateKey)
         const { namespace } = view
-        const controller = yield* Controller.start(server.kubeconfigPath, namespace)
-        yield* controller.running
+        const controller = yield* Controller.begin(server.kubeconfigPath, namespace)
         yield* addHost(view, "h6", pooled.host, "six", { address: LOOPBACK, port: pooled.port })
-        const cluster = CLUSTER
         const own = { address: LOOPBACK, port: fixed.port, sshKeyRef: { name: KEY }, user: "machinist", useSudo: true }
-        yield* createMachine(kube, { namespace, cluster, name: "m6", spec: own, data: bootstrapData("m6") })
-        const fromPool = { pool: "six" }
-        yield* createMachine(kube, { namespace, cluster, name: "p6", spec: fromPool, data: bootstrapData("p6") })
+        yield* addMachine(view, "m6", own)
+        yield* addMachine(view, "p6", { pool: "six" })
         yield* untilReady(view, ["m6", "p6"])
         for (const [name, { host, port }] of [
           ["m6", fixed],
@@ -133,8 +119,7 @@ describe.skipIf(skip !== undefined || !available)("machinist controller, over IP
         }
         yield* Effect.forEach(["m6", "p6"], (name) => deleteMachine(kube, namespace, name), { discard: true })
         yield* until("the host is free", () => view.hosts.get("h6")?.status?.reserved !== true)
-        for (const [index, { host }] of all.entries())
-          assert.deepStrictEqual(yield* residue(host, before[index] ?? new Set()), [])
+        assert.deepStrictEqual(yield* disks.residue, [])
         assert.strictEqual(yield* controller.stop, 0)
       }).pipe(Effect.scoped)
     )

@@ -15,7 +15,7 @@ import { HostRuns, type HostRunsShape } from "../../src/hosts/HostRuns.ts"
 import * as LiveHostRuns from "../../src/hosts/LiveHostRuns.ts"
 import * as LiveSshClient from "../../src/ssh/LiveSshClient.ts"
 import { assertWell, cleanOf, eventually, outcome, persistently, runOf } from "../conformance/hosts/World.ts"
-import { bootstrapData, pristine, residue } from "./e2e/World.ts"
+import { bootstrapData, disksOf } from "./e2e/World.ts"
 import * as TestHosts from "./hosts/TestHosts.ts"
 
 /** Milliseconds: a boot or two, on a busy machine. */
@@ -33,7 +33,7 @@ describe.skipIf(TestHosts.openrcUnavailable !== undefined)("a host with OpenRC",
       Effect.gen(function* () {
         const [host] = yield* TestHosts.openrc(1)
         assert(host !== undefined)
-        const before = pristine(host)
+        const disks = disksOf([host])
         const runs = yield* runsOverSsh
         const access = { target: host.target("machinist"), useSudo: true }
         const data = bootstrapData("node-1", {
@@ -64,7 +64,7 @@ describe.skipIf(TestHosts.openrcUnavailable !== undefined)("a host with OpenRC",
 
         const clean = cleanOf([], { ...cleaning({ bootstrap: "k0s", role: "worker", downloadedK0s: true, files }) })
         assertWell(yield* persistently(outcome(runs.clean(access, clean))))
-        assert.deepStrictEqual(yield* residue(host, before), [])
+        assert.deepStrictEqual(yield* disks.residue, [])
         assert.notMatch(yield* TestHosts.execOk(host, "rc-update show; rc-status --all"), /k0s/)
       }).pipe(Effect.scoped),
     TIMEOUT

@@ -3,17 +3,14 @@
  * workers that join its stand-in control plane over HTTPS with their token file, each step once by the hosts' own witness,
  * and hosts that are clean again after `--delete`.
  */
-import { type ChildProcess, execFileSync, spawn } from "node:child_process"
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
-import { tmpdir } from "node:os"
+import { execFileSync } from "node:child_process"
+import { writeFileSync } from "node:fs"
 import { join } from "node:path"
-import { fileURLToPath } from "node:url"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import { pristine, residue } from "./e2e/World.ts"
+import * as CommandLine from "../support/CommandLine.ts"
+import { disksOf } from "./e2e/World.ts"
 import * as TestHosts from "./hosts/TestHosts.ts"
-
-const MAIN = fileURLToPath(new URL("../../src/main.ts", import.meta.url))
 
 const YAML = (named: TestHosts.TestHost) => `
 apiVersion: cluster.x-k8s.io/v1beta1
@@ -86,35 +83,14 @@ const hostsBehind = ([named, middle]: ReadonlyArray<TestHosts.TestHost>) => `
   - {address: ${named?.address}, user: nosudo, identityFile: locked, passphraseFile: passphrase, hostKey: "${named?.hostKey}"}
 `
 
-interface Ended {
-  readonly code: number | null
-  readonly lines: ReadonlyArray<string>
-  readonly errors: string
-}
-
 /** `kill`: SIGKILL at the first line that it says yes to. */
-const up = (args: ReadonlyArray<string>, kill: (line: string) => boolean = () => false): Effect.Effect<Ended> =>
-  Effect.callback((resume) => {
-    const child: ChildProcess = spawn("setpriv", ["--pdeathsig", "KILL", process.execPath, MAIN, "up", ...args], {
-      env: { ...process.env, [PASSPHRASE_VARIABLE]: PASSPHRASE },
-      stdio: ["ignore", "pipe", "pipe"]
-    })
-    const lines: Array<string> = []
-    let rest = ""
-    let errors = ""
-    child.stderr?.on("data", (data: Buffer) => {
-      errors += data.toString()
-    })
-    child.stdout?.on("data", (data: Buffer) => {
-      const parts = (rest + data.toString()).split("\n")
-      rest = parts.pop() ?? ""
-      for (const line of parts) {
-        lines.push(line)
-        if (kill(line)) child.kill("SIGKILL")
-      }
-    })
-    child.once("close", (code) => resume(Effect.succeed({ code, lines, errors })))
-    return Effect.sync(() => child.kill("SIGKILL"))
+const up = (args: ReadonlyArray<string>, kill: (line: string) => boolean = () => false) =>
+  CommandLine.run(["up", ...args], {
+    boundToRunner: true,
+    environment: { [PASSPHRASE_VARIABLE]: PASSPHRASE },
+    meanwhile: (line, signal) => {
+      if (kill(line)) signal("SIGKILL")
+    }
   })
 
 const count = (lines: ReadonlyArray<TestHosts.WitnessLine>, what: string): number =>
@@ -123,14 +99,11 @@ const count = (lines: ReadonlyArray<TestHosts.WitnessLine>, what: string): numbe
 describe.skipIf(TestHosts.unavailable !== undefined)("machinist up", () => {
   it.live("goes on after SIGKILL at every stage, does each step once, and --delete leaves hosts clean", () =>
     Effect.gen(function* () {
-      const directory = yield* Effect.acquireRelease(
-        Effect.sync(() => mkdtempSync(join(tmpdir(), "machinist-up-"))),
-        (made) => Effect.sync(() => rmSync(made, { recursive: true, force: true }))
-      )
+      const directory = yield* CommandLine.directory
       const hosts = yield* TestHosts.light(3, { join: true })
       const [named] = hosts
       assert.isDefined(named)
-      const fresh = new Map(hosts.map((host) => [host.name, pristine(host)]))
+      const disks = disksOf(hosts)
       const file = (name: string, text: string) => {
         writeFileSync(join(directory, name), text, { mode: 0o600 })
         return join(directory, name)
@@ -172,17 +145,13 @@ describe.skipIf(TestHosts.unavailable !== undefined)("machinist up", () => {
       assert.strictEqual(gone.code, 0, `${gone.errors}\n${gone.lines.join("\n")}`)
       assert.deepInclude(JSON.parse(gone.lines.at(-1) ?? "{}"), { dirtyHosts: 0 })
       for (const { errors, lines } of [ran, again, gone]) assert.notInclude(errors + lines.join("\n"), PASSPHRASE)
-      for (const host of hosts)
-        assert.deepStrictEqual(yield* residue(host, fresh.get(host.name) ?? new Set()), [], host.name)
+      assert.deepStrictEqual(yield* disks.residue, [])
     }).pipe(Effect.scoped)
   )
 
   it.live("says what is wrong with the list, the YAML, or a host that still has something", () =>
     Effect.gen(function* () {
-      const directory = yield* Effect.acquireRelease(
-        Effect.sync(() => mkdtempSync(join(tmpdir(), "machinist-up-"))),
-        (made) => Effect.sync(() => rmSync(made, { recursive: true, force: true }))
-      )
+      const directory = yield* CommandLine.directory
       const hosts = yield* TestHosts.light(1)
       const [host] = hosts
       assert.isDefined(host)

@@ -12,7 +12,7 @@ import { type Raw, rawKind } from "../../../src/simulation/core/Raw.ts"
 import { createDeployment, machineTemplate } from "../../conformance/core/templates.ts"
 import * as CoreWorld from "../../conformance/core/World.ts"
 import { available } from "../apiserver/ApiServer.ts"
-import { pristine, residue } from "../e2e/World.ts"
+import { disksOf } from "../e2e/World.ts"
 import * as TestHosts from "../hosts/TestHosts.ts"
 import * as Fleet from "./Fleet.ts"
 import * as Management from "./Management.ts"
@@ -134,7 +134,7 @@ describe.skipIf(!available || !Manager.available || TestHosts.unavailable !== un
       () =>
         Effect.gen(function* () {
           const hosts = yield* TestHosts.light(HOSTS, { join: true })
-          const disks = hosts.map(pristine)
+          const disks = disksOf(hosts)
           const workload = yield* Fleet.startWorkload
           const home = yield* Management.start
           yield* Fleet.prepareNamespace(home.kube, workload, NAMESPACE, CLUSTER, {
@@ -187,8 +187,7 @@ describe.skipIf(!available || !Manager.available || TestHosts.unavailable !== un
               yield* CoreWorld.untilGone(CoreWorld.Clusters, NAMESPACE, CLUSTER)
             })
           )
-          const left = yield* Effect.forEach(hosts, (host, index) => residue(host, disks[index] ?? new Set()))
-          assert.deepStrictEqual(left.flat(), [], "hosts are not clean")
+          assert.deepStrictEqual(yield* disks.residue, [], "hosts are not clean")
           // With its Cluster a Machine goes without its Node; those of Machines before are gone.
           assert.deepStrictEqual(yield* Fleet.nodeNames(workload), more)
           assert.deepStrictEqual(yield* Fleet.tokens(workload), [])

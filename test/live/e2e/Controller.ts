@@ -2,15 +2,12 @@
  * Owns `machinist controller` as a child process of a test: the real command line, its log, its metrics, SIGKILL. It dies
  * with the test that started it.
  */
-import { type ChildProcess, spawn } from "node:child_process"
 import { createServer } from "node:net"
-import { fileURLToPath } from "node:url"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
-import { temporaryDirectory } from "../apiserver/Processes.ts"
+import * as CommandLine from "../../support/CommandLine.ts"
 
-const MAIN = fileURLToPath(new URL("../../../src/main.ts", import.meta.url))
 /** What the controller logs when every watch has synced and every object has its actor. */
 const RUNS = '"provider runs"'
 /** Lines of its log that are kept for the message of a test that failed. */
@@ -35,9 +32,8 @@ export interface Controller {
  * the time. One that is killed leaves nothing there itself.
  */
 export const compiled: Effect.Effect<string, never, Scope.Scope> = Effect.gen(function* () {
-  const directory = yield* temporaryDirectory
-  const env = { ...process.env, NODE_COMPILE_CACHE: directory }
-  yield* Effect.promise(() => ended(spawn(process.execPath, [MAIN, "controller", "--help"], { stdio: "ignore", env })))
+  const directory = yield* CommandLine.directory
+  yield* CommandLine.run(["controller", "--help"], { environment: { NODE_COMPILE_CACHE: directory } })
   return directory
 })
 
@@ -49,12 +45,6 @@ const freePort = Effect.callback<number>((resume) => {
     server.close(() => resume(Effect.succeed(port)))
   })
 })
-
-const ended = (child: ChildProcess): Promise<number | undefined> =>
-  new Promise((resolve) => {
-    if (child.exitCode !== null || child.signalCode !== null) resolve(child.exitCode ?? undefined)
-    else child.once("exit", (code) => resolve(code ?? undefined))
-  })
 
 export interface ControllerOptions {
   /** Flags as `--name=value`, besides those of every test or instead of them. */
@@ -85,23 +75,11 @@ export const start = (
     const flags = [...always.filter((flag) => !given.some((one) => nameOf(one) === nameOf(flag))), ...given]
     const lines: Array<string> = []
     let runs = false
-    const child = yield* Effect.acquireRelease(
-      Effect.sync(() =>
-        // The kernel ends it when a killed test runner can't.
-        spawn("setpriv", ["--pdeathsig", "KILL", process.execPath, MAIN, "controller", ...flags], {
-          stdio: ["ignore", "pipe", "pipe"],
-          env: { ...process.env, ...options.environment }
-        })
-      ),
-      (started) =>
-        Effect.promise(() => {
-          started.kill("SIGKILL")
-          return ended(started)
-        })
-    )
+    const { environment = {} } = options
+    const child = yield* CommandLine.start(["controller", ...flags], { boundToRunner: true, environment })
     for (const stream of [child.stdout, child.stderr]) {
       let rest = ""
-      stream.setEncoding("utf8").on("data", (text: string) => {
+      stream?.setEncoding("utf8").on("data", (text: string) => {
         const parts = (rest + text).split("\n")
         rest = parts.pop() ?? ""
         for (const line of parts) {
@@ -112,11 +90,6 @@ export const start = (
       })
     }
     const over = () => child.exitCode !== null || child.signalCode !== null
-    const signalled = (signal: NodeJS.Signals) =>
-      Effect.promise(() => {
-        child.kill(signal)
-        return ended(child)
-      })
     return {
       isRunning: () => runs && !over(),
       hasEnded: over,
@@ -127,11 +100,15 @@ export const start = (
         Effect.retry(Schedule.max([Schedule.spaced("20 millis"), Schedule.recurs(3_000)]))
       ),
       log: () => lines,
-      kill: Effect.asVoid(signalled("SIGKILL")),
-      stop: signalled("SIGTERM"),
+      kill: Effect.asVoid(CommandLine.signalled(child, "SIGKILL")),
+      stop: CommandLine.signalled(child, "SIGTERM"),
       metrics: Effect.tryPromise({
         try: async () => (await fetch(`http://127.0.0.1:${port}/metrics`)).text(),
         catch: (cause) => new Error("no metrics", { cause })
       })
     }
   })
+
+/** When it runs. */
+export const begin = (kubeconfig: string, namespace: string, options: ControllerOptions = {}) =>
+  Effect.tap(start(kubeconfig, namespace, options), ({ running }) => running)

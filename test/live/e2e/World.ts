@@ -21,7 +21,7 @@ import type { JsonObject, KubeClientShape } from "../../../src/kube/KubeClient.t
 import { makeKubeClient } from "../../../src/kube/LiveKubeClient.ts"
 import { type ApiServer, applyCrds, start } from "../apiserver/ApiServer.ts"
 import * as TestHosts from "../hosts/TestHosts.ts"
-import { createCluster, installStandIns } from "./Capi.ts"
+import { createCluster, createMachine, installStandIns } from "./Capi.ts"
 
 export const CLUSTER = "demo"
 export const KEY = "key"
@@ -131,6 +131,12 @@ export const addHost = (
     })
   )
 
+/** A Machine whose bootstrap data is `data`; absent: what our own provider writes for a worker of its name. */
+export const addMachine = (view: View, name: string, spec: JsonObject = { pool: "default" }, data?: Uint8Array) =>
+  Effect.flatMap(Live, ({ kube }) =>
+    createMachine(kube, { namespace: view.namespace, cluster: CLUSTER, name, spec, data: data ?? bootstrapData(name) })
+  )
+
 /** Polls: what is waited for is seen in watches and in witnesses' files. A test's own timeout bounds it. */
 export const until = (what: string, condition: () => boolean, state: () => string = () => "") =>
   Effect.sync(condition).pipe(
@@ -199,8 +205,18 @@ const written = (host: TestHosts.TestHost): ReadonlyArray<string> => {
     .sort()
 }
 
-/** What a host had on its disk before anyone came: for `residue`. */
-export const pristine = (host: TestHosts.TestHost): ReadonlySet<string> => new Set(written(host))
+/** What hosts have on their disks before anyone comes; and what is left of k0s, of the bootstrap and of us later. */
+export const disksOf = (hosts: ReadonlyArray<TestHosts.TestHost>) => {
+  const before = new Map(hosts.map((host) => [host, new Set(written(host))]))
+  const of = (host: TestHosts.TestHost) =>
+    Effect.map(residue(host, before.get(host) ?? new Set()), (all) => all.map((left) => ({ host: host.name, left })))
+  /** Empty: all are clean. */
+  const left = Effect.map(Effect.forEach(hosts, of, { concurrency: LOOKED_AT_ONCE }), (all) => all.flat())
+  return { residue: left }
+}
+
+/** Hosts that are looked at at one time. */
+const LOOKED_AT_ONCE = 4
 
 /** Stays on purpose. */
 const TOMBSTONE = "var/lib/machinist/tenancy"
@@ -208,7 +224,7 @@ const TOMBSTONE = "var/lib/machinist/tenancy"
 const BY_ITSELF = /^var\/(log|lib\/systemd|lib\/dbus)\//
 
 /** Whatever is left of k0s, of the bootstrap and of us, by the real file system and process table; empty: clean. */
-export const residue = (host: TestHosts.TestHost, before: ReadonlySet<string>) =>
+const residue = (host: TestHosts.TestHost, before: ReadonlySet<string>) =>
   Effect.map(
     TestHosts.execOk(
       host,

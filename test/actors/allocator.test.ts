@@ -330,14 +330,14 @@ describe("PoolAllocator", () => {
         yield* Effect.forkChild(allocator.claim(claimantOf(machine), told))
         yield* TestClock.adjust("1 second")
         yield* listens.close
-        for (let index = 1; index <= 100; index++)
-          yield* Effect.flatMap(
-            kube.create(PooledRemoteMachines, {
-              metadata: { ...ref(`x${index}`), annotations: { "machinist.dev/maintenance": "" } },
-              spec: { pool: "other", machine: { address: `10.0.1.${index}`, sshKeyRef: { name: "key" } } }
-            }),
-            allocator.hostSeen
-          )
+        for (let index = 1; index <= 100; index++) {
+          const host = yield* kube.create(PooledRemoteMachines, {
+            metadata: { ...ref(`x${index}`), annotations: { "machinist.dev/maintenance": "" } },
+            spec: { pool: "other", machine: { address: `10.0.1.${index}`, sshKeyRef: { name: "key" } } }
+          })
+          yield* allocator.hostSeen(host)
+          yield* TestClock.adjust("1 millis")
+        }
         assert.strictEqual(most, 1)
         yield* listens.open
         yield* TestClock.adjust("1 second")

@@ -338,6 +338,38 @@ export const guards: ReadonlyArray<Guard> = [
     tests: ["test/simulation/usage.test.ts"]
   },
   {
+    name: "known-hosts-bind-pins",
+    file: "src/ssh/HostKeys.ts",
+    promise: "a pin does not outvote what knownHosts says of the host",
+    guard: "for (const expected of [trust.pins, keys])",
+    instead: "for (const expected of [trust.pins.length > 0 ? trust.pins : keys])",
+    tests: ["test/ssh"]
+  },
+  {
+    name: "revoked-key",
+    file: "src/ssh/HostKeys.ts",
+    promise: "a revoked host key is refused, also one that is pinned",
+    guard: "if (revoked.has(offered.fingerprint))",
+    instead: "if (revoked.has(offered.fingerprint) && trust.pins.length === 0)",
+    tests: ["test/ssh"]
+  },
+  {
+    name: "leaves-etcd",
+    file: "src/domain/Cleaning.ts",
+    promise: "a controller leaves etcd before its host is reset",
+    guard: '...(input.role === "controller" ? [leaveEtcd(',
+    instead: '...(input.role === "worker" ? [leaveEtcd(',
+    tests: ["test/domain/cleaning.test.ts"]
+  },
+  {
+    name: "own-host-is-kept",
+    file: MACHINE,
+    promise: "a machine with a host of its own does not give it back for another one",
+    guard: 'failure.another === true && phase.claim.host !== ""',
+    instead: "failure.another === true",
+    tests: machineTests
+  },
+  {
     name: "no-doubted-host-instead",
     file: "src/domain/PoolChoice.ts",
     promise: "no machine goes from one host of another tenant to the next and back",

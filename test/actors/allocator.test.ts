@@ -617,4 +617,45 @@ describe("PoolAllocator", () => {
       assert.deepStrictEqual(yield* kube.get(RemoteMachines, ref("m1")), before)
     }).pipe(Effect.scoped)
   )
+
+  it.effect("an untouched claim is not written over either, but by who read it: another leader was faster", () =>
+    Effect.gen(function* () {
+      const { kube } = yield* world
+      for (const index of [1, 2]) yield* createHost(kube, { name: `h${index}`, address: `10.0.0.${index}` })
+      const machine = yield* createMachine(kube, { name: "m1", pool: "default" })
+      const { allocator } = yield* process(kube)
+      // As another leader has it, of whom nobody here has heard yet.
+      const theirs = { id: "theirs", host: "h2", machine: "default/m1", uid: machine.metadata.uid ?? "" }
+      yield* ClaimWrites.make(kube).claim(claimantOf(machine), theirs, {})
+      const asked = yield* allocator.claim(claimantOf(machine), told)
+      assert.deepStrictEqual(asked.claim, theirs)
+      assertClaimed(yield* kube.get(RemoteMachines, ref("m1")), yield* kube.get(PooledRemoteMachines, ref("h2")))
+      assert.isUndefined(claimOf(yield* kube.get(PooledRemoteMachines, ref("h1"))))
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("a host that another leader frees and claims anew in the midst of a release keeps that claim", () =>
+    Effect.gen(function* () {
+      const { kube } = yield* world
+      yield* createHost(kube, { name: "h1", address: "10.0.0.1" })
+      const machine = yield* createMachine(kube, { name: "m1", pool: "default" })
+      const { allocator } = yield* process(kube)
+      const { claim } = yield* allocator.claim(claimantOf(machine), told)
+      const theirs = { id: "theirs", host: "h1", machine: "default/m2", uid: "u2" }
+      const faster: KubeClientShape = {
+        ...kube,
+        patch: (kind, at, patch, options) =>
+          Effect.tap(kube.patch(kind, at, patch, options), () =>
+            kind.kind === "PooledRemoteMachine" && options?.subresource === "status"
+              ? kube.patch(PooledRemoteMachines, at, {
+                  metadata: { annotations: { "machinist.dev/claim": JSON.stringify(theirs) } }
+                })
+              : Effect.void
+          )
+      }
+      yield* ClaimWrites.make(faster).release(claimantOf(machine), claim, { leaving: "suspect", fence: 0 })
+      assert.deepStrictEqual(claimOf(yield* kube.get(PooledRemoteMachines, ref("h1"))), theirs)
+      assert.isUndefined(claimOf(yield* kube.get(RemoteMachines, ref("m1"))))
+    }).pipe(Effect.scoped)
+  )
 })

@@ -102,7 +102,7 @@ export const guards: ReadonlyArray<Guard> = [
     promise: "an intent is never written over another leader's claim",
     guard: "(carried.id !== replaces || touched)",
     instead: "touched",
-    tests: [...claimTests, ...seeds]
+    tests: claimTests
   },
   {
     name: "touched-host-is-kept",
@@ -134,7 +134,7 @@ export const guards: ReadonlyArray<Guard> = [
     promise: "a host is freed only by the claim that is on it",
     guard: "if (claimOf(fresh)?.id !== claim.id) return fresh",
     instead: "",
-    tests: [...claimTests, ...seeds]
+    tests: claimTests
   },
   {
     name: "host-fence",

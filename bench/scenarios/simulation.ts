@@ -23,7 +23,7 @@ const wholeLife = Effect.fnUntraced(function* (machines: number, bootstrapSecond
       const begun = real.currentTimeMillisUnsafe()
       return Effect.map(work, () => (real.currentTimeMillisUnsafe() - begun) / 1_000)
     })
-  const before = yield* used
+  const cpu = process.cpuUsage()
   const simulation = yield* makeSimulation({ hosts: machines })
   for (const host of simulation.hosts.hosts()) host.script("start k0s", Scripts.slow(`${bootstrapSeconds} seconds`))
   const up = yield* measured(
@@ -42,11 +42,13 @@ const wholeLife = Effect.fnUntraced(function* (machines: number, bootstrapSecond
       )
     )
   )
+  const { system, user } = process.cpuUsage(cpu)
   return {
+    cpuSeconds: (system + user) / 1_000_000,
     upSeconds: up,
     downSeconds: down,
     virtualSeconds: (yield* Clock.currentTimeMillis) / 1_000,
-    liveMebibytes: running.live - before.live,
+    liveMebibytes: running.live,
     rssMebibytes: running.rss
   }
 })

@@ -73,9 +73,12 @@ const asyncProcess = (run: AsyncSimulation["run"], process: Process): AsyncProce
   resume: () => run(process.resume)
 })
 
+/** Real time that the virtual clock waits for what it woke, before it goes on without: a busy computer is no timeout. */
+const CLOCK_PATIENCE = "5 minutes"
+
 /** `await using simulation = await createSimulation()`, or `close()` it. */
 export const createSimulation = async (options: AsyncOptions = {}): Promise<AsyncSimulation> => {
-  const clock = options.time === "live" ? Layer.empty : TestClock.layer()
+  const clock = options.time === "live" ? Layer.empty : TestClock.layer({ warningDelay: CLOCK_PATIENCE })
   const quiet = options.logs === true ? Layer.empty : Logger.layer([])
   const world = Layer.effect(World, Simulation.make(options))
   const runtime = ManagedRuntime.make(Layer.provideMerge(world, Layer.mergeAll(clock, quiet)))

@@ -80,6 +80,10 @@ const sameFacts = (before: RemoteMachine, after: RemoteMachine): boolean =>
   after.spec.address === before.spec.address &&
   (after.metadata.deletionTimestamp === undefined) === (before.metadata.deletionTimestamp === undefined)
 
+/** Its host has not been touched by this life: what says that it will be is to be written first. */
+const isToBegin = (machine: RemoteMachine, { phase }: State): boolean =>
+  phase._tag === "Provisioning" && (runOf(machine)?.fence ?? 0) < phase.run.fence
+
 export const recording: Recording<RemoteMachine, State> = {
   kind: RemoteMachines,
   isFinal,
@@ -88,6 +92,8 @@ export const recording: Recording<RemoteMachine, State> = {
   isProgress,
   sameFacts,
   contradicts: (machine, state) =>
+    // The answer to a write of ours may tell of a deletion before the watch does: another leader may be done with it.
+    (machine.metadata.deletionTimestamp !== undefined && isToBegin(machine, state)) ||
     contradicts(state.phase, {
       claim: claimOf(machine),
       run: runOf(machine),

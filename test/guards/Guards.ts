@@ -322,6 +322,14 @@ export const guards: ReadonlyArray<Guard> = [
     tests: ["test/actors/allocator.test.ts"]
   },
   {
+    name: "deleting-machine-begins-nothing",
+    file: "src/actors/MachineRecording.ts",
+    promise: "a machine of which an answer told that it is being deleted begins no run",
+    guard: "(machine.metadata.deletionTimestamp !== undefined && isToBegin(machine, state)) ||",
+    instead: "",
+    tests: ["test/actors/machineRecording.test.ts"]
+  },
+  {
     name: "mailbox-bound",
     file: "src/runtime/Mailbox.ts",
     promise: "an activity that reports faster than its actor decides is held back",

@@ -12,6 +12,13 @@ import { controllerOf, keyOf, namespaceOf, type Raw } from "./Raw.ts"
 import * as View from "./View.ts"
 import { withProviderId } from "./WorkloadNodes.ts"
 
+/**
+ * A workload cluster lies behind a network: two Machines that take one Node for theirs write on it in turns, as in core,
+ * but no faster than this, milliseconds. (A host's next tenant has the providerID of the last one, whose Machine may still
+ * be going.) Without it they would do so for ever at one moment of virtual time.
+ */
+const TAKE_OVER_MILLIS = 50
+
 export interface NodeSight {
   readonly node: Raw | undefined
   /** False: nobody can say whether there is a Node. */
@@ -76,5 +83,7 @@ export const syncNode = Effect.fnUntraced(function* (
     metadata: { labels, annotations },
     ...(kept.length === taints.length ? {} : { spec: { taints: kept } })
   }
+  const before = node.metadata.annotations?.[CoreNames.NODE_MACHINE_ANNOTATION]
+  if (before !== undefined && before !== machine.metadata.name) yield* Effect.sleep(TAKE_OVER_MILLIS)
   return yield* nodes.patch(node, patch)
 })

@@ -10,6 +10,7 @@ import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Random from "effect/Random"
 import * as Scope from "effect/Scope"
+import { TestClock } from "effect/testing"
 import { Nodes as CoreNodes, Secrets, secretData, secretText } from "../../../src/api/Core.ts"
 import type { JsonObject, KubeClientShape } from "../../../src/kube/KubeClient.ts"
 import { WorkloadClusters } from "../../../src/kube/WorkloadClusters.ts"
@@ -176,6 +177,37 @@ describe("where only v1beta1 is served", () => {
       assert.include(deployment.status, { updatedReplicas: 1, unavailableReplicas: 0, phase: "Running" })
       assert.include(cluster.status, { infrastructureReady: true, controlPlaneReady: true, phase: "Provisioned" })
       assert.include(oldConditions(cluster), "ControlPlaneInitialized=True")
+    })
+  )
+})
+
+describe("two Machines of one providerID", () => {
+  // Seed 192: a host's next tenant has the providerID of the last one, whose Machine was still being deleted.
+  it.effect("take the one Node for theirs in turns, while time passes", () =>
+    Effect.gen(function* () {
+      const { kube, start, workload } = yield* makeServer()
+      yield* start()
+      yield* prepare(kube)
+      yield* createDeployment(kube, 2)
+      yield* eventually(
+        "cloned",
+        Effect.map(names(kube, Machines), (all) => all.length === 2)
+      )
+      const providerID = "remote-machine://10.0.0.1:22"
+      yield* workload.create(CoreNodes, { metadata: { name: "host" }, spec: { providerID } })
+      const machines = yield* names(kube, Machines)
+      for (const name of machines) {
+        yield* kube.patch(RemoteMachines, at(name), { spec: { providerID } })
+        const status = { ready: true, initialization: { provisioned: true } }
+        yield* kube.patch(RemoteMachines, at(name), { status }, { subresource: "status" })
+      }
+      const owner = Effect.map(
+        workload.get(CoreNodes, { name: "host" }),
+        ({ metadata }) => metadata.annotations?.["cluster.x-k8s.io/machine"]
+      )
+      const owners = new Set<string | undefined>()
+      for (let look = 0; look < 100; look++) owners.add(yield* Effect.andThen(TestClock.adjust(33), owner))
+      assert.includeMembers([...owners], [...machines])
     })
   )
 })

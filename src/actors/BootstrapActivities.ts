@@ -12,7 +12,7 @@ import { API_BACKOFF, type BackoffPolicy, backoffMillis, WORKLOAD_BACKOFF } from
 import { Activity, type Awaited, Event, type Failure } from "../domain/Bootstrap.ts"
 import type { BootstrapToken } from "../domain/JoinToken.ts"
 import type { KubeClientShape } from "../kube/KubeClient.ts"
-import type { KubeError } from "../kube/KubeError.ts"
+import { absent } from "../kube/KubeError.ts"
 import * as Data from "./BootstrapDataSecret.ts"
 import { type Around, clusterName, ownerOf, tokenTtlSeconds } from "./BootstrapInputs.ts"
 import { type BootstrapConfig, needsToken, type Renderer, render } from "./BootstrapRenderers.ts"
@@ -51,13 +51,13 @@ export const make = (services: Services) => {
       ? Effect.void
       : Effect.flatMap(Random.next, (random) => Effect.sleep(backoffMillis(policy, failures, random)))
   const place = () => ({ namespace: current().metadata.namespace ?? "", name: current().metadata.name })
-  const readData = Effect.suspend(() => optional(kube.get(Secrets, place()))).pipe(Effect.mapError(Workload.apiFailure))
+  const readData = Effect.suspend(() => absent(kube.get(Secrets, place()))).pipe(Effect.mapError(Workload.apiFailure))
 
   const tokenUse = (config: BootstrapConfig, around: Around): Tokens.TokenUse => ({
     configUid: config.metadata.uid ?? "",
     ttlSeconds: tokenTtlSeconds(config, services.tokenTtlSeconds),
     isWanted: Effect.map(
-      optional(kube.get(renderer.kind, place())),
+      absent(kube.get(renderer.kind, place())),
       (now) => now !== undefined && now.metadata.uid === config.metadata.uid && !isDeleting(now)
     ),
     // The config is named like its Machine (CAPI): a fair name while the owner is not to be seen.
@@ -197,7 +197,7 @@ export const make = (services: Services) => {
     const leftBehind = token === "none" ? undefined : yield* revokeToken(config, surroundings, token)
     // A config of the same name must not take this one's data for its own.
     if (andData && mine) {
-      yield* optional(kube.delete(Secrets, place(), { uid: secret.metadata.uid })).pipe(
+      yield* absent(kube.delete(Secrets, place(), { uid: secret.metadata.uid })).pipe(
         Effect.mapError(Workload.apiFailure)
       )
     }
@@ -230,13 +230,6 @@ export const make = (services: Services) => {
     })
   }
 }
-
-const optional = <A>(read: Effect.Effect<A, KubeError>): Effect.Effect<A | undefined, KubeError> =>
-  Effect.catchIf(
-    read,
-    (error) => error.reason === "NotFound",
-    () => Effect.succeed(undefined)
-  )
 
 const watching = (kube: KubeClientShape, namespace: string, { kind, name }: Awaited): Effect.Effect<void> =>
   kind === "Secret" ? changeOf(kube, Secrets, namespace, name) : changeOf(kube, ConfigMaps, namespace, name)

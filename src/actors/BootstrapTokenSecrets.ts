@@ -28,7 +28,7 @@ import {
   tokenSecretName
 } from "../domain/JoinToken.ts"
 import type { KubeClientShape } from "../kube/KubeClient.ts"
-import { KubeError } from "../kube/KubeError.ts"
+import { absent, KubeError } from "../kube/KubeError.ts"
 
 /** Whose token, and how its Secret is made (worker and controller tokens differ in their usages). */
 export interface TokenUse {
@@ -65,13 +65,6 @@ const labelledTokens = (workload: KubeClientShape, use: TokenUse) =>
   )
 
 const ref = (name: string) => ({ namespace: TOKEN_NAMESPACE, name })
-
-const absent = <A>(read: Effect.Effect<A, KubeError>): Effect.Effect<A | undefined, KubeError> =>
-  Effect.catchIf(
-    read,
-    (error) => error.reason === "NotFound",
-    () => Effect.succeed(undefined)
-  )
 
 const expires = ({ ttlSeconds }: TokenUse) => Effect.map(Clock.currentTimeMillis, (now) => now + ttlSeconds * 1000)
 

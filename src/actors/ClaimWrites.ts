@@ -331,8 +331,8 @@ export const make = (kube: KubeClientShape) => {
   })
 
   /**
-   * Before a host that is set aside is freed: a crash in between leaves an intent without an address, which is completed on this
-   * host or another, and never a machine that goes on with a host that isn't its own any more.
+   * Before a host that is set aside is freed: a crash in between leaves an intent without an address, which is completed
+   * on this host or another, and never a machine that goes on with a host that isn't its own any more.
    */
   const unpopulate = (claimant: Claimant, claim: Claim | undefined, fence: number) =>
     readThenWrite(absent(readMachine(claimant)), undefined, (machine) => {

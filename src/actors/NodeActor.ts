@@ -20,7 +20,7 @@ import { KubeClient, type KubeClientShape, type WatchEvent } from "../kube/KubeC
 import { absent, type KubeError } from "../kube/KubeError.ts"
 import { WorkloadClusters } from "../kube/WorkloadClusters.ts"
 import * as Actor from "../runtime/Actor.ts"
-import type { Mailbox } from "../runtime/Mailbox.ts"
+import { type Mailbox, translated } from "../runtime/Mailbox.ts"
 import { supervise } from "../runtime/Supervisor.ts"
 import { EventRecorder } from "./EventRecorder.ts"
 import { apiFailure, converse, type Target, type Workload, workload } from "./WorkloadAccess.ts"
@@ -104,14 +104,9 @@ const oneLife = Effect.fnUntraced(function* (options: Options, mailbox: Mailbox<
   const bell = yield* Queue.sliding<void>(1)
   const observed = Effect.map(options.isNeeded, (needed) => NodeWatch.Event.Observed({ needed }))
 
-  const translated: Mailbox<NodeWatch.Event> = {
-    post: mailbox.post,
-    observe: mailbox.observe,
-    clear: mailbox.clear,
-    take: Effect.flatMap(mailbox.take, (item) =>
-      "_tag" in item ? Effect.succeed(item) : Effect.andThen(Queue.offer(bell, undefined), observed)
-    )
-  }
+  const items = translated<News, NodeWatch.Event>(mailbox, (item) =>
+    "_tag" in item ? Effect.succeed(item) : Effect.andThen(Queue.offer(bell, undefined), observed)
+  )
 
   const tell = (sight: Sight, machine: string, notice: Notice) => {
     const found = sight.machines.get(machine)
@@ -139,7 +134,7 @@ const oneLife = Effect.fnUntraced(function* (options: Options, mailbox: Mailbox<
               })
         )
     },
-    translated,
+    items,
     { initial: NodeWatch.initial, previous: NodeWatch.initial }
   )
 })

@@ -145,11 +145,7 @@ const make = Effect.gen(function* () {
   /** Once for everything that happened at one time. */
   const tellWaiters = Effect.suspend(() => {
     telling = false
-    return Effect.forEach(
-      Pool.whyWaiting(state),
-      ([uid, why]) => (waiters.has(uid) ? waiters.tell(uid, why) : Effect.void),
-      { discard: true }
-    )
+    return Effect.forEach(Pool.whyWaiting(state), ([uid, why]) => waiters.tell(uid, why), { discard: true })
   })
 
   /** Whose actor has not asked yet is only promised the host. */

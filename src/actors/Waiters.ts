@@ -21,7 +21,6 @@ interface Waiter<A> {
 export interface Waiters<A> {
   /** Until it is answered; an interruption takes it back. One that asks anew takes the place of itself. */
   readonly wait: (uid: string, told: Told) => { readonly answer: Effect.Effect<A>; readonly leave: () => void }
-  readonly has: (uid: string) => boolean
   /** Once for each new message. */
   readonly tell: (uid: string, why: { readonly reason: string; readonly message: string }) => Effect.Effect<void>
   readonly answer: (uid: string, answer: A) => Effect.Effect<void>
@@ -56,7 +55,6 @@ export const make = <A>(): Effect.Effect<Waiters<A>, never, Scope.Scope> =>
           }
         }
       },
-      has: (uid) => waiters.has(uid),
       tell: (uid, why) =>
         Effect.suspend(() => {
           const waiter = waiters.get(uid)

@@ -34,13 +34,8 @@ export const choose = (state: State, request: Request): Choice => {
     if (host?.claim?.id === intended.id || isFree) return { _tag: "Host", claim: { ...intended, uid: request.uid } }
   }
   const used = domainUse(state, machine)
-  const where = { namespace: request.namespace, pool: request.pool, failureDomain: machine?.failureDomain }
-  const candidates = index.bestFree(state.index, where, (key) => {
-    const host = hostOf(state, key)
-    return host === undefined || unsuitable(state, host, request.uid, machine) !== undefined ? undefined : host
-  })
   let best: HostView | undefined
-  for (const host of candidates) if (best === undefined || before(host, best, used)) best = host
+  for (const host of freeFor(state, request, machine)) if (best === undefined || before(host, best, used)) best = host
   return best === undefined ? { _tag: "None", ...whyNone(state, request) } : { _tag: "Host", claim: fresh(best.name) }
 }
 
@@ -97,19 +92,23 @@ const unsuitable = (
   return undefined
 }
 
-/** A host of the pool that this machine could have instead of the one it has, and that is not likely to be as bad. */
-export const hasAnother = (
+type Asking = Pick<Request, "uid" | "namespace" | "pool">
+
+/** In each failure domain the preferred one of the free hosts that the machine may have, and that `will` do. */
+const freeFor = (
   state: State,
-  { uid, namespace, pool }: Pick<Request, "uid" | "namespace" | "pool">
-): boolean => {
-  const machine = machineOf(state, uid)
-  const where = { namespace, pool: pool ?? "", failureDomain: machine?.failureDomain }
-  const suits = (key: string): true | undefined => {
+  { uid, namespace, pool }: Asking,
+  machine: MachineView | undefined,
+  will: (host: HostView) => boolean = () => true
+): ReadonlyArray<HostView> =>
+  index.bestFree(state.index, { namespace, pool: pool ?? "", failureDomain: machine?.failureDomain }, (key) => {
     const host = hostOf(state, key)
-    return host !== undefined && !host.doubted && unsuitable(state, host, uid, machine) === undefined ? true : undefined
-  }
-  return index.bestFree(state.index, where, suits).length > 0
-}
+    return host !== undefined && will(host) && unsuitable(state, host, uid, machine) === undefined ? host : undefined
+  })
+
+/** A host of the pool that this machine could have instead of the one it has, and that is not likely to be as bad. */
+export const hasAnother = (state: State, asking: Asking): boolean =>
+  freeFor(state, asking, machineOf(state, asking.uid), (host) => !host.doubted).length > 0
 
 /** Why this host can be claimed by nobody, or not by that machine, whatever it asks for; undefined when it can. */
 export const unavailable = (state: State, host: HostView, uid: string): string | undefined => {

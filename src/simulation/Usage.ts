@@ -1,7 +1,7 @@
 /**
  * Owns counting what one simulated process of the provider holds: its fibers, its SSH sessions, and what waits in its
- * queues, each now or at the most there was. What the world does when a process calls it (a host's driver that lives on, say) is not the
- * process's. Does not own what is too much, nor when nothing may be left (seeded/Leaks.ts).
+ * queues, each now or at the most there was. What the world does when a process calls it (a host's driver that lives on,
+ * say) is not the process's. Does not own what is too much, nor when nothing may be left (seeded/Leaks.ts).
  */
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"

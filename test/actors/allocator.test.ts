@@ -86,6 +86,16 @@ const world = Effect.gen(function* () {
 
 const told = () => Effect.void
 
+/** Machine m1 has h1, the only host. */
+const claimedHost = Effect.gen(function* () {
+  const { kube } = yield* world
+  yield* createHost(kube, { name: "h1", address: "10.0.0.1" })
+  const machine = yield* createMachine(kube, { name: "m1", pool: "default" })
+  const { allocator } = yield* process(kube)
+  const { claim } = yield* allocator.claim(claimantOf(machine), told)
+  return { kube, machine, allocator, claim }
+})
+
 const assertClaimed = (machine: RemoteMachine, host: PooledRemoteMachine) => {
   const claim = claimOf(machine)
   assert.isDefined(claim)
@@ -505,11 +515,7 @@ describe("PoolAllocator", () => {
 
   it.effect("a cache that still shows the claim is no proof of it: the host was freed behind its back (seed 147)", () =>
     Effect.gen(function* () {
-      const { kube } = yield* world
-      yield* createHost(kube, { name: "h1", address: "10.0.0.1" })
-      const machine = yield* createMachine(kube, { name: "m1", pool: "default" })
-      const { allocator } = yield* process(kube)
-      const { claim } = yield* allocator.claim(claimantOf(machine), told)
+      const { kube, machine, allocator, claim } = yield* claimedHost
       // As a release that was cut off before its last write leaves it; only the machine's news has come.
       const spec = { address: null, port: null, user: null, sshKeyRef: null }
       yield* allocator.machineSeen(yield* kube.patch(RemoteMachines, ref("m1"), { spec }))
@@ -636,11 +642,7 @@ describe("PoolAllocator", () => {
 
   it.effect("a host that another leader frees and claims anew in the midst of a release keeps that claim", () =>
     Effect.gen(function* () {
-      const { kube } = yield* world
-      yield* createHost(kube, { name: "h1", address: "10.0.0.1" })
-      const machine = yield* createMachine(kube, { name: "m1", pool: "default" })
-      const { allocator } = yield* process(kube)
-      const { claim } = yield* allocator.claim(claimantOf(machine), told)
+      const { kube, machine, claim } = yield* claimedHost
       const theirs = { id: "theirs", host: "h1", machine: "default/m2", uid: "u2" }
       const faster: KubeClientShape = {
         ...kube,

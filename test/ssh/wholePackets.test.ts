@@ -16,14 +16,24 @@ class Counted extends Socket {
   }
 }
 
+/** Takes one connection; `received`: all that came through it, once it is over. */
+const listen = async () => {
+  const chunks: Array<Buffer> = []
+  const server = createServer((socket) => socket.on("data", (bytes) => chunks.push(bytes)))
+  server.listen(0, "127.0.0.1")
+  await once(server, "listening")
+  const { port }: Pick<AddressInfo, "port"> = Object(server.address())
+  const closed = new Promise((resolve) => server.on("connection", (socket) => socket.on("close", resolve)))
+  const received = async () => {
+    await closed
+    return Buffer.concat(chunks).toString()
+  }
+  return { port, received, close: () => server.close() }
+}
+
 describe("whole packets", () => {
   it("three parts of a packet are one write, the next turn's another; the end waits for them", async () => {
-    const received: Array<Buffer> = []
-    const server = createServer((socket) => socket.on("data", (bytes) => received.push(bytes)))
-    server.listen(0, "127.0.0.1")
-    await once(server, "listening")
-    const { port }: Pick<AddressInfo, "port"> = Object(server.address())
-    const closed = new Promise((resolve) => server.on("connection", (socket) => socket.on("close", resolve)))
+    const { port, received, close } = await listen()
     const socket = new Counted()
     socket.connect(port, "127.0.0.1")
     inWholePackets(socket)
@@ -35,25 +45,18 @@ describe("whole packets", () => {
     assert.strictEqual(socket.writes, 2)
     socket.write("last")
     socket.end()
-    await closed
-    assert.strictEqual(Buffer.concat(received).toString(), "length contents seal next last")
-    server.close()
+    assert.strictEqual(await received(), "length contents seal next last")
+    close()
   })
 
   it("what is written before the connection stands is not lost", async () => {
-    const received: Array<Buffer> = []
-    const server = createServer((socket) => socket.on("data", (bytes) => received.push(bytes)))
-    server.listen(0, "127.0.0.1")
-    await once(server, "listening")
-    const { port }: Pick<AddressInfo, "port"> = Object(server.address())
-    const closed = new Promise((resolve) => server.on("connection", (socket) => socket.on("close", resolve)))
+    const { port, received, close } = await listen()
     const socket = new Socket()
     socket.connect(port, "127.0.0.1")
     inWholePackets(socket)
     for (const part of ["SSH-", "2.0"]) socket.write(part)
     socket.end()
-    await closed
-    assert.strictEqual(Buffer.concat(received).toString(), "SSH-2.0")
-    server.close()
+    assert.strictEqual(await received(), "SSH-2.0")
+    close()
   })
 })

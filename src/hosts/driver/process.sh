@@ -1,7 +1,7 @@
-# Owns finding and killing what steps left behind, and whether a driver lives. Everything a step starts carries MACHINIST_CLAIM and MACHINIST_STEP
-# (`<claim>.<run or clean>.<step>`) in its environment, also what was daemonized; drivers carry MACHINIST_DRIVER, their
-# watchdogs MACHINIST_WATCH. Never killed: init, sshd (a step may have restarted it, tag and all), a follower and its
-# ancestors.
+# Owns finding and killing what steps left behind, and whether a driver lives. Everything a step starts carries
+# MACHINIST_CLAIM and MACHINIST_STEP (`<claim>.<run or clean>.<step>`) in its environment, also what was daemonized; drivers
+# carry MACHINIST_DRIVER, their watchdogs MACHINIST_WATCH. Never killed: init, sshd (a step may have restarted it, tag and
+# all), a follower and its ancestors.
 
 # Pids whose environment has a line that matches the anchored awk pattern $1.
 tagged() {

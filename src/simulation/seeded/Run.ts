@@ -205,8 +205,6 @@ const quiet = Effect.fnUntraced(function* ({ processes, world }: Running) {
   return found
 })
 
-const flat = <A>(all: ReadonlyArray<ReadonlyArray<A>>): ReadonlyArray<A> => all.flat()
-
 const asUnsettled = (what: string): Unsettled => ({ what })
 
 const hashOf = (worlds: ReadonlyArray<World>): string => {
@@ -272,7 +270,7 @@ export const runSeed = (seed: number, options: SeedOptions = {}) =>
     const settled = yield* settle(
       run,
       Effect.suspend(() => Effect.all([unsettled(run.world, run.worlds), membersLeft(run.world)])).pipe(
-        Effect.map(flat)
+        Effect.map((all) => all.flat())
       ),
       Effect.suspend(() => help(run))
     )

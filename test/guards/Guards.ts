@@ -466,6 +466,14 @@ export const guards: ReadonlyArray<Guard> = [
     tests: ["test/hosts/Exchange.test.ts"]
   },
   {
+    name: "swept-request-begins-nothing",
+    file: `${DRIVER}/drive.sh`,
+    promise: "a driver whose request was swept before anyone knew of it leaves the run to the next one",
+    guard: '[ -e "$0" ] || exit 1',
+    instead: ":",
+    tests: ["test/hosts/driver.test.ts"]
+  },
+  {
     name: "request-of-a-living-driver",
     file: `${DRIVER}/process.sh`,
     promise: "what a living driver runs is not swept, though the one it was sent to is gone",

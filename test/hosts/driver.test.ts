@@ -494,6 +494,31 @@ printf 'LAST=no newline' >>/etc/environment`)
       })
     )
 
+    it.live("a driver whose request was swept before anyone knew of it begins nothing; the next one does", () =>
+      Effect.gen(function* () {
+        const { access, host, out, run, runs } = yield* setUp()
+        const wait = ": >/tmp/at; until [ -e /tmp/go ]; do sleep 0.1; done"
+        host.rewrite = (text) => text.replace('\n  parse_request "$0" || exit 1\n', (line) => `${line}  ${wait}\n`)
+        const request = runOf("cat /srv/placed >>/tmp/read", {
+          files: [{ path: "/srv/placed", content: bytes("whole"), mode: "0600" }]
+        })
+        const first = yield* Effect.forkChild(Effect.exit(Stream.runDrain(runs.run(access, request))))
+        yield* eventually(Effect.map(out("ls /tmp/at 2>/dev/null"), (text) => text !== ""))
+        yield* Fiber.interrupt(first)
+        yield* host.sh(`for f in ${STATE}/runs/c1/follow-*.fifo; do f=\${f#*follow-}; kill -9 "\${f%%.*}"; done
+          rm ${STATE}/incoming.*; touch /tmp/go`)
+        yield* eventually(Effect.map(out(DRIVERS), (count) => count === "0"))
+        // Nor has it an error to tell: whoever follows by now follows the next one.
+        assert.strictEqual(
+          yield* out(`ls /srv/placed /tmp/read 2>/dev/null; grep -a '^error' ${STATE}/runs/c1/journal`),
+          ""
+        )
+        const { error } = yield* run(request)
+        assert.isUndefined(error, error?.message)
+        assert.strictEqual(yield* out("cat /tmp/read"), "whole")
+      })
+    )
+
     it.live("what a killed driver ran is left to nobody: neither to who comes next, nor to a clean host", () =>
       Effect.gen(function* () {
         const { access, clean, host, out, runs } = yield* setUp()

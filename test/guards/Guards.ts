@@ -482,6 +482,22 @@ export const guards: ReadonlyArray<Guard> = [
     tests: ["test/hosts/driver.test.ts"]
   },
   {
+    name: "request-of-a-driver-too-many",
+    file: `${DRIVER}/drive.sh`,
+    promise: "a driver that finds another one at work leaves nothing of what it was sent, secrets too",
+    guard: 'driven "$0" || rm -f "$0"',
+    instead: ":",
+    tests: ["test/hosts/driver.test.ts"]
+  },
+  {
+    name: "request-of-a-driver-too-late",
+    file: `${DRIVER}/follow.sh`,
+    promise: "a follower takes what it launched with it when the run is over, though that driver is still to come",
+    guard: "INCOMING=$REQUEST",
+    instead: ":",
+    tests: ["test/hosts/driver.test.ts"]
+  },
+  {
     name: "request-of-a-killed-driver",
     file: `${DRIVER}/clean.sh`,
     promise: "what a driver ran, secrets too, goes with it when a cleaning kills it",

@@ -519,6 +519,41 @@ printf 'LAST=no newline' >>/etc/environment`)
       })
     )
 
+    // Of two followers that come at once, each launches a driver: neither is known to the other yet.
+    const launchedTwice = (verb: "run" | "clean", when: "waits" | "is late") =>
+      Effect.gen(function* () {
+        const { clean, host, out, run } = yield* setUp()
+        const requests = out(`ls ${STATE} | grep -c incoming`)
+        const script = "echo x >>/tmp/ran; until [ -e /tmp/end ]; do sleep 0.1; done"
+        const step = { name: "only", script }
+        const play = verb === "run" ? run(runOf(script)) : clean(cleanOf({ steps: [step] }))
+        const wait =
+          "mkdir /tmp/$$; if mkdir /tmp/first; then go=go; else go=late; fi; until [ -e /tmp/$go ]; do sleep 0.1; done"
+        host.rewrite = (text) =>
+          text.replace('\n  parse_request "$0" || exit 1\n', (line) => `${line}  { ${wait}; } 2>/dev/null\n`)
+        const fibers = yield* Effect.forEach([1, 2], () => Effect.forkChild(play))
+        yield* eventually(Effect.map(out("ls -d /tmp/[0-9]* 2>/dev/null | wc -l"), (count) => count === "2"))
+        assert.strictEqual(yield* requests, "2")
+        yield* host.sh(when === "waits" ? "touch /tmp/go /tmp/late" : "touch /tmp/go")
+        yield* eventually(Effect.map(out("cat /tmp/ran 2>/dev/null"), (text) => text !== ""))
+        if (when === "waits") yield* eventually(Effect.map(requests, (count) => count === "1"))
+        yield* host.sh("touch /tmp/end")
+        for (const { error } of yield* Effect.forEach(fibers, Fiber.join)) assert.isUndefined(error, error?.message)
+        assert.strictEqual(yield* requests, "0")
+        yield* host.sh("touch /tmp/late")
+        yield* eventually(Effect.map(out(DRIVERS), (count) => count === "0"))
+        assert.strictEqual(yield* out(`cat /tmp/ran; ls ${STATE} | grep incoming`), "x")
+      })
+
+    for (const verb of ["run", "clean"] as const) {
+      it.live(`two drivers launched for a ${verb}: the one that finds the other at work takes its request away`, () =>
+        launchedTwice(verb, "waits")
+      )
+      it.live(`two drivers launched for a ${verb}: the one that comes when all is over finds no request`, () =>
+        launchedTwice(verb, "is late")
+      )
+    }
+
     it.live("what a killed driver ran is left to nobody: neither to who comes next, nor to a clean host", () =>
       Effect.gen(function* () {
         const { access, clean, host, out, runs } = yield* setUp()

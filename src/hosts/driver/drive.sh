@@ -20,6 +20,7 @@ drive() {
   [ -e "$0" ] || exit 1
   # Two followers may both have launched one: the second finds the first alive.
   if driver_alive; then
+    driven "$0" || rm -f "$0"
     unlock
     exit 0
   fi

@@ -101,6 +101,7 @@ tell() {
       done
       [ ! -e "$DIR" ] || bury_journal
       # And what this process would leave.
+      take_back
       follower_gone
       finish Cleaned
       ;;
@@ -121,8 +122,14 @@ tell() {
 }
 
 finish() {
+  take_back
   emit "$1"
   exit 0
+}
+
+# What was launched is over: one that has not shown up yet finds nothing to begin.
+take_back() {
+  INCOMING=$REQUEST
 }
 
 # finish_run STATE EVENT. A driver that died between the record and the tenancy's state has left that to us.
@@ -148,7 +155,7 @@ look_around() {
   read_tenancy || return 0
   if [ "$T_claim" = "$Q_claim" ] && [ "$T_fence" -gt "$Q_fence" ]; then
     tell_journal
-    finish "Refused fence $T_fence"
+    refuse "fence $T_fence"
   fi
   if [ -e "$JOURNAL" ] && driver_alive; then
     LAUNCHED=0

@@ -8,6 +8,8 @@
  * - steps-by-name: a step does what a test scripted, what our own steps of that name do, or a few commands (MiniShell.ts);
  *   of anything else it only says that it succeeded
  * - disk-by-decree: a disk is full when it is said to be, whatever is on it
+ * - one-launch: a driver is known as soon as it was launched, so two are never launched at once, and what it was sent is one
+ *   file of the run
  */
 import { createHash } from "node:crypto"
 import type * as Cause from "effect/Cause"

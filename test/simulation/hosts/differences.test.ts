@@ -8,7 +8,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
-import { SENTINEL } from "../../../src/hosts/Protocol.ts"
+import { SENTINEL, STATE_DIR } from "../../../src/hosts/Protocol.ts"
 import { makeSimulatedHosts } from "../../../src/simulation/hosts/SimulatedHosts.ts"
 import { runOf, tenant } from "../../conformance/hosts/World.ts"
 import { seconds, speak, targetOf } from "./speak.ts"
@@ -59,6 +59,27 @@ describe("a host in memory, unlike a real one", () => {
       yield* host.disk.write("/var/big", new Uint8Array(64 * 1024 * 1024))
       host.disk.setFull("/")
       assert.isTrue(Exit.isFailure(yield* Effect.exit(host.disk.write("/var/small", "x"))))
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("launches one driver for two callers at once, and has one file of what it runs (unlike: one-launch)", () =>
+    Effect.gen(function* () {
+      const { client, host, target } = yield* world
+      const request = runOf([{ name: "known", script: `touch ${SENTINEL}\n` }])
+      const calls = yield* Effect.forEach([1, 2], () => Effect.forkChild(speak(client, target, request)))
+      const drivers = new Set<number>()
+      const requests = new Set<string>()
+      yield* host.disk
+        .until(() => {
+          for (const { pid, role } of host.kernel.processes()) if (role === "runner") drivers.add(pid)
+          for (const path of host.disk.list(STATE_DIR)) if (path.endsWith("/request")) requests.add(path)
+          return drivers.size > 1
+        })
+        .pipe(Effect.forkChild)
+      yield* seconds(30)
+      yield* Effect.forEach(calls, Fiber.join)
+      assert.strictEqual(drivers.size, 1)
+      assert.deepStrictEqual([...requests], [`${STATE_DIR}/runs/${tenant().claim}/request`])
     }).pipe(Effect.scoped)
   )
 

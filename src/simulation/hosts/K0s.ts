@@ -5,6 +5,7 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
 import type { DiskError } from "./Disk.ts"
 import type { Kernel } from "./Kernel.ts"
 
@@ -12,6 +13,7 @@ export const K0S_DATA = "/var/lib/k0s"
 /** Written by the kubelet once the API server let it in. */
 export const KUBELET_CONF = `${K0S_DATA}/kubelet.conf`
 const ADMITTED = `${K0S_DATA}/admitted`
+const STARTED = `${K0S_DATA}/started`
 /** k0s asks again this often while it is not let in. */
 const RETRY = Duration.seconds(10)
 /** `wait for k0s` gives up after this; the real script's bound is of the same size. */
@@ -72,33 +74,39 @@ export const makeK0s = (kernel: Kernel, world: K0sWorld): K0s => {
 
   const daemon = (role: "worker" | "controller", claim: string, args: string): Effect.Effect<void> => {
     const tokenFile = /--token-file[= ](\S+)/.exec(args)?.[1]
-    const once = Effect.gen(function* () {
+    const letIn = Effect.gen(function* () {
       const token = tokenFile === undefined ? undefined : disk.readText(tokenFile)
       // k0s keeps what it got the first time: a service that restarts after a reboot needs no token.
       if (disk.exists(ADMITTED)) return true
+      // Nor does it ask for what it can't keep.
+      yield* disk.reserve
       const authority = disk.readText(`${K0S_DATA}/pki/ca.crt`)
       return yield* world.started({ host: kernel.name, role, token, authority, arguments: args, claim })
     })
+    const keep = Effect.andThen(
+      disk.write(KUBELET_CONF, "kubelet\n", { via: "step", claim }),
+      disk.write(ADMITTED, "", { via: "step", claim })
+    )
+    /** Its service manager starts it again, for as long as it dies of a full disk. */
+    const patiently = Effect.retry({ schedule: Schedule.spaced(RETRY) })
     return Effect.gen(function* () {
-      while (!(yield* once)) yield* Effect.sleep(RETRY)
-      yield* disk.write(KUBELET_CONF, "kubelet\n", { via: "step", claim }).pipe(Effect.ignore)
-      yield* disk.write(ADMITTED, "", { via: "step", claim }).pipe(Effect.ignore)
+      while (!(yield* patiently(letIn))) yield* Effect.sleep(RETRY)
+      yield* patiently(keep)
       return yield* Effect.never
-    })
+    }).pipe(Effect.orDie)
   }
 
   const launch = Effect.fnUntraced(function* (role: "worker" | "controller") {
     const file = serviceFile(kernel, role)
     const claim = disk.entry(file)?.claim ?? ""
     const args = disk.readText(file) ?? ""
-    yield* disk.write(`${K0S_DATA}/started`, "", { via: "step", claim })
     yield* kernel.spawn({ comm: "k0s", role: "service" }, () => daemon(role, claim, args))
   })
 
   // The service is enabled by `k0s start`; it comes back after every boot.
   kernel.onBoot(
     Effect.gen(function* () {
-      for (const role of installed()) if (disk.exists(`${K0S_DATA}/started`)) yield* launch(role).pipe(Effect.ignore)
+      for (const role of installed()) if (disk.exists(STARTED)) yield* launch(role)
     })
   )
 
@@ -120,6 +128,7 @@ export const makeK0s = (kernel: Kernel, world: K0sWorld): K0s => {
           stderr("Error: failed to start service: not installed\n")
           return 1
         }
+        yield* disk.write(STARTED, "", { via: "step", claim })
         if (!running()) yield* launch(first)
         return 0
       }

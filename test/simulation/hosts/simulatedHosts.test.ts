@@ -191,6 +191,35 @@ describe("k0s", () => {
   )
   it.effect("the same as one script", () => bootAndClean(true))
 
+  // Seed 1608: power was lost while the disk was full; the service never came back, and its machine never joined.
+  it.effect("a disk that is full, at boot too, is waited for by the service: it joins once there is room", () =>
+    Effect.gen(function* () {
+      let asked = 0
+      const hosts = yield* makeSimulatedHosts()
+      const host = yield* hosts.add({
+        address: ADDRESS,
+        k0s: {
+          started: () => Effect.sync(() => ++asked > 1),
+          stopped: () => Effect.void,
+          left: () => Effect.succeed(true)
+        }
+      })
+      const run = runOf(boot.steps, { files: boot.files, stepTimeoutSeconds: 3600 })
+      yield* Effect.forkChild(Effect.exit(speak(hosts.client, targetOf(ADDRESS), run)))
+      yield* seconds(5)
+      assert.strictEqual(asked, 1)
+      host.disk.setFull("/")
+      yield* host.reboot
+      yield* seconds(60)
+      assert.isTrue(host.k0sRunning())
+      assert.strictEqual(asked, 1, "what it can't keep it does not ask for")
+      host.disk.setFull(undefined)
+      yield* seconds(60)
+      assert.isTrue(host.disk.exists(KUBELET_CONF))
+      assert.strictEqual(asked, 2)
+    })
+  )
+
   it.effect("a cluster that never lets it in fails the step that waits for it", () =>
     Effect.gen(function* () {
       const hosts = yield* makeSimulatedHosts()

@@ -94,6 +94,18 @@ export class PoolAllocator extends Context.Service<PoolAllocator, PoolAllocatorS
   )
 }
 
+/** Does a lost race tell more than was known? */
+const tellsMore = (
+  { host, machine, why }: ClaimWrites.ClaimLost,
+  knownMachine: RemoteMachine | undefined,
+  knownHost: PooledRemoteMachine | undefined
+): boolean =>
+  (machine !== undefined && versionOf(machine) !== versionOf(knownMachine)) ||
+  (host === undefined ? why === "host-taken" && knownHost !== undefined : versionOf(host) !== versionOf(knownHost))
+
+const versionOf = (object: RemoteMachine | PooledRemoteMachine | undefined): string | undefined =>
+  object === undefined ? undefined : `${object.metadata.uid}/${object.metadata.resourceVersion}`
+
 const make = Effect.gen(function* () {
   const kube = yield* KubeClient
   const writes = ClaimWrites.make(kube)
@@ -179,15 +191,15 @@ const make = Effect.gen(function* () {
             }),
             onFailure: Effect.fnUntraced(function* (error) {
               if (error._tag === "ClaimLost") {
+                const isNews = tellsMore(error, machines.get(request.uid), hosts.get(`${namespace}/${claim.host}`))
                 if (error.machine !== undefined) yield* machineSeen(error.machine)
                 if (error.host !== undefined) yield* hostSeen(error.host)
                 else if (error.why === "host-taken") yield* hostGone({ metadata: { namespace, name: claim.host } })
                 // A machine that leaves gets nothing more; its own actor releases.
-                return yield* dispatch(
-                  error.why === "machine-leaves"
-                    ? { _tag: "Cancelled", uid: request.uid }
-                    : { _tag: "GrantEnded", uid: request.uid, granted: false }
-                )
+                if (error.why === "machine-leaves") return yield* dispatch({ _tag: "Cancelled", uid: request.uid })
+                // What is known would only make the same choice again: a watch has to tell who was faster.
+                if (!isNews) yield* Effect.sleep(backoffMillis(API_BACKOFF, 1, yield* Random.next))
+                return yield* dispatch({ _tag: "GrantEnded", uid: request.uid, granted: false })
               }
               if (error.reason === "NotFound") return yield* dispatch({ _tag: "Cancelled", uid: request.uid })
               yield* waiters.tell(request.uid, { reason: "ClaimNotWritten", message: error.message })

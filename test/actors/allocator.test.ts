@@ -640,6 +640,38 @@ describe("PoolAllocator", () => {
     }).pipe(Effect.scoped)
   )
 
+  // Seed 628: nothing but work without end, and no time passed in which the news could have come.
+  it.effect("a race that was lost to who is not known yet is not run again before there is news", () =>
+    Effect.gen(function* () {
+      const { kube } = yield* world
+      yield* createHost(kube, { name: "h1", address: "10.0.0.1" })
+      yield* createHost(kube, { name: "h2", address: "10.0.0.2" })
+      yield* kube.patch(PooledRemoteMachines, ref("h2"), {
+        metadata: { annotations: { "machinist.dev/maintenance": "" } }
+      })
+      const machine = yield* createMachine(kube, { name: "m1", pool: "default" })
+      const { allocator } = yield* process(kube)
+      const theirs = { id: "theirs", host: "h2", machine: "default/m1", uid: machine.metadata.uid ?? "" }
+      yield* ClaimWrites.make(kube).claim(claimantOf(machine), theirs, {})
+      const run = { fence: 1, touched: true, bootstrapKind: "", dataHash: "", k0sInstallDir: "", role: "worker" }
+      yield* kube.patch(RemoteMachines, ref("m1"), {
+        metadata: { annotations: { "machinist.dev/run": JSON.stringify(run) } }
+      })
+      // That its host has the claim is not seen here yet.
+      yield* allocator.machineSeen(yield* kube.get(RemoteMachines, ref("m1")))
+      const asked = yield* Effect.forkChild(allocator.claim(claimantOf(machine), told))
+      yield* TestClock.adjust("1 minute")
+      assert.isUndefined(asked.pollUnsafe())
+      const state = yield* allocator.state
+      for (let turn = 0; turn < 100; turn++) yield* Effect.yieldNow
+      assert.strictEqual(yield* allocator.state, state, "while no time passes, nothing is decided")
+      assert.isUndefined(claimOf(yield* kube.get(PooledRemoteMachines, ref("h1"))))
+      yield* allocator.hostSeen(yield* kube.get(PooledRemoteMachines, ref("h2")))
+      yield* TestClock.adjust("1 minute")
+      assert.deepStrictEqual((yield* Fiber.join(asked)).claim, theirs)
+    }).pipe(Effect.scoped)
+  )
+
   it.effect("a host that another leader frees and claims anew in the midst of a release keeps that claim", () =>
     Effect.gen(function* () {
       const { kube, machine, claim } = yield* claimedHost

@@ -466,6 +466,14 @@ export const guards: ReadonlyArray<Guard> = [
     tests: ["test/hosts/Exchange.test.ts"]
   },
   {
+    name: "lost-race-without-news",
+    file: "src/actors/PoolAllocator.ts",
+    promise: "a race that was lost to who is not known yet is not run again before there is news",
+    guard: "if (!isNews) yield*",
+    instead: "if (false) yield*",
+    tests: ["test/actors/allocator.test.ts"]
+  },
+  {
     name: "swept-request-begins-nothing",
     file: `${DRIVER}/drive.sh`,
     promise: "a driver whose request was swept before anyone knew of it leaves the run to the next one",

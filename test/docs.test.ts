@@ -35,6 +35,19 @@ const brokenLinks = (path: string, text: string): ReadonlyArray<string> =>
       return anchor !== undefined && !anchorsOf(page(linked)).has(anchor)
     })
 
+/** Rows of tables with more or fewer cells than their heading: a `|` in code counts, too, and what follows it is not shown. */
+const raggedRows = (path: string, text: string): ReadonlyArray<string> => {
+  let heading: number | undefined
+  return text
+    .replace(/^```[\s\S]*?^```/gm, (code) => code.replace(/[^\n]/g, ""))
+    .split("\n")
+    .flatMap((line, index) => {
+      const cells = line.startsWith("|") ? line.split(/(?<!\\)\|/).length : undefined
+      heading = cells === undefined ? undefined : (heading ?? cells)
+      return cells === heading ? [] : [`${path}:${index + 1}: ${line}`]
+    })
+}
+
 /** The npm scripts a text speaks of. */
 const scriptsIn = (text: string): ReadonlyArray<string> =>
   [...text.matchAll(/\bnpm run(?: --silent)? ([a-z][a-z:-]*)/g)].map((match) => match[1] ?? "")
@@ -52,6 +65,15 @@ describe("documentation", () => {
       "ARCHITECTURE.md#nothing"
     ])
     assert.deepStrictEqual(brokenLinks("docs/design.md", "[a](../ARCHITECTURE.md#reading-order) [b](#ports)"), [])
+  })
+  it("rows of tables have as many cells as their heading", () => {
+    assert.deepStrictEqual(
+      pages.flatMap(({ path, text }) => raggedRows(path, text)),
+      []
+    )
+    assert.deepStrictEqual(raggedRows("a.md", "| a |\n|---|\n| `b \\| c` |\n| `b | c` |\n\n| a | b |\n"), [
+      "a.md:4: | `b | c` |"
+    ])
   })
   it("every page of docs/ is in its index", () => {
     const index = page("docs/README.md")

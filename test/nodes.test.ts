@@ -17,6 +17,7 @@ import { WorkloadClusters } from "../src/kube/WorkloadClusters.ts"
 import { stringAt } from "../src/simulation/apiserver/Json.ts"
 import { Clusters, MachineDeployments, Machines } from "../src/simulation/core/Raw.ts"
 import { seededSecureRandom } from "../src/simulation/Surroundings.ts"
+import { makeSimulation } from "../src/testing.ts"
 import { eventually, makeWorld, type World } from "./simulation/core/Examples.ts"
 
 type Wrap = (cluster: string, client: KubeClientShape) => KubeClientShape
@@ -124,6 +125,27 @@ describe("Nodes", () => {
         3
       )
     }).pipe(Effect.provide(seededSecureRandom))
+  )
+
+  it.effect("labels of the host reach its Node, as far as Cluster API takes them there from the Machine", () =>
+    Effect.gen(function* () {
+      const simulation = yield* makeSimulation()
+      const labels = { "node-restriction.kubernetes.io/rack": "r1", "node-role.kubernetes.io/edge": "", plain: "no" }
+      yield* simulation.addHost({ labels })
+      yield* simulation.addWorkers()
+      yield* simulation.until("it runs", simulation.areRunning(1))
+      const kube = simulation.workloads.server({ namespace: "default", name: "demo" })?.kubeClient
+      const onNode = Effect.map(kube?.list(Nodes) ?? Effect.die("no server"), ({ items }) => items[0]?.metadata.labels)
+      yield* simulation.until(
+        "it is labelled",
+        Effect.map(onNode, (all) => all?.["node-restriction.kubernetes.io/rack"] === "r1"),
+        "10 minutes"
+      )
+      const { plain: _, ...taken } = labels
+      const all = (yield* onNode) ?? {}
+      assert.include(all, taken)
+      assert.notProperty(all, "plain")
+    })
   )
 
   it.effect(

@@ -1,6 +1,6 @@
 /**
  * Owns `npm run simulate:seeds`: many seeded runs of the real provider, spread over processes, counted. Each violation is
- * told with what replays it. The runs themselves are src/simulation/seeded's.
+ * told with what replays it, and what happened last before it. The runs themselves are src/simulation/seeded's.
  *
  *   npm run simulate:seeds -- [--seeds N] [--from N] [--workers N] [--json]
  *
@@ -12,7 +12,7 @@ import { availableParallelism } from "node:os"
 import { fileURLToPath } from "node:url"
 import { parseArgs } from "node:util"
 import * as Effect from "effect/Effect"
-import { seed } from "../test/simulation/seeds.ts"
+import { seed, shortStory } from "../test/simulation/seeds.ts"
 
 /** Violations told of one seed; the first says what went wrong, the others follow from it. */
 const TOLD = 3
@@ -41,20 +41,23 @@ const numberOf = (name: "seeds" | "from" | "workers"): number => {
 interface Told {
   readonly seed: number
   readonly violations: ReadonlyArray<{ readonly checker: string; readonly text: string }>
+  /** Up to the first of them. */
+  readonly story: ReadonlyArray<string>
 }
 
 const runOne = (number: number): Effect.Effect<Told> =>
   seed(number).pipe(
-    Effect.map(({ violations }) => ({
+    Effect.map((report) => ({
       seed: number,
-      violations: violations.map(({ at, checker, what }) => ({
+      violations: report.violations.map(({ at, checker, what }) => ({
         checker,
         text: `${checker} at ${(at / 1000).toFixed(1)} s: ${what}`
-      }))
+      })),
+      story: shortStory(report)
     })),
     // A defect of the simulation is as bad as a violation, and must not end the sweep.
     Effect.catchCause((cause) =>
-      Effect.succeed({ seed: number, violations: [{ checker: "defect", text: String(cause) }] })
+      Effect.succeed({ seed: number, violations: [{ checker: "defect", text: String(cause) }], story: [] })
     )
   )
 
@@ -77,6 +80,7 @@ const sweep = async (seeds: number, from: number, workers: number) => {
     if (told.violations.length === 0) return
     console.error(`SEED=${told.seed} npm test -- test/simulation/seeds.test.ts   # replays it, with its story`)
     for (const { text } of told.violations.slice(0, TOLD)) console.error(`  ${text}`)
+    for (const line of told.story) console.error(`    ${line}`)
   }
   const one = (index: number) =>
     new Promise<void>((resolve, reject) => {

@@ -4,7 +4,7 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import { SEEDS, seed, seedOnly, told } from "./seeds.ts"
+import { leadingUpTo, SEEDS, seed, seedOnly, shortStory, told } from "./seeds.ts"
 
 const BATCH = 10
 /** Found when a seed drew less (Plan.ts, `drawMore`, `drawControlPlane`): they are lived through as they were then. */
@@ -45,9 +45,10 @@ describe("seeded runs of the whole provider", () => {
       Effect.gen(function* () {
         const failed: Array<string> = []
         for (let number = first; number <= last; number++) {
-          const { violations } = yield* seed(number)
-          for (const one of violations.slice(0, 3))
+          const report = yield* seed(number)
+          for (const one of report.violations.slice(0, 3))
             failed.push(`SEED=${number}: ${one.checker} at ${one.at}: ${one.what}`)
+          failed.push(...shortStory(report))
         }
         assert.deepStrictEqual(failed, [])
       })
@@ -65,6 +66,14 @@ describe("seeded runs of the whole provider", () => {
           assert.deepStrictEqual((yield* seed(Number(number), { drawn })).violations, [])
         })
       )
+
+  it("a failing seed is told with what happened last before it", () => {
+    const line = (at: number) => `${(at / 1000).toFixed(3).padStart(9)} s  at ${at}`
+    const story = Array.from({ length: 100 }, (_, index) => line(index * 70))
+    const told = leadingUpTo(story, 1_400)
+    assert.deepStrictEqual([told[0], told.at(-1), told.length], [line(420), line(1_400), 15])
+    assert.strictEqual(leadingUpTo(story, 0).at(-1), line(6_930))
+  })
 
   it.live("a seed replays exactly", () =>
     Effect.gen(function* () {

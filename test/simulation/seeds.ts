@@ -38,3 +38,14 @@ export const told = (report: SeedReport): string =>
     ...storyOfAll(report.worlds, report.done),
     ...report.violations.map(({ checker, at, what }) => `VIOLATION ${checker} at ${at}: ${what}`)
   ].join("\n")
+
+/** Lines of the story that are told of a violation where nobody asked for all of it. */
+const SHORT = 15
+
+/** What happened last before it, in virtual milliseconds; 0: nobody knows when it was, so the end. */
+export const leadingUpTo = (story: ReadonlyArray<string>, at: number): ReadonlyArray<string> =>
+  story.filter((line) => at === 0 || Math.round(Number.parseFloat(line) * 1_000) <= at).slice(-SHORT)
+
+/** Of the first violation: the others follow from it. */
+export const shortStory = ({ done, violations: [first], worlds }: SeedReport): ReadonlyArray<string> =>
+  first === undefined ? [] : leadingUpTo(storyOfAll(worlds, done), first.at)

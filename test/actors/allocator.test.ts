@@ -672,6 +672,33 @@ describe("PoolAllocator", () => {
     }).pipe(Effect.scoped)
   )
 
+  it.effect("a machine that another leader has meanwhile meant for another host gets nothing of this one", () =>
+    Effect.gen(function* () {
+      const { kube } = yield* world
+      for (const index of [1, 2]) yield* createHost(kube, { name: `h${index}`, address: `10.0.0.${index}` })
+      const machine = yield* createMachine(kube, { name: "m1", pool: "default" })
+      const claim = (id: string, host: string) => ({ id, host, machine: "default/m1", uid: machine.metadata.uid ?? "" })
+      const theirs = claim("theirs", "h2")
+      const slower: KubeClientShape = {
+        ...kube,
+        patch: (kind, at, patch, options) =>
+          Effect.tap(kube.patch(kind, at, patch, options), () =>
+            kind.kind === "PooledRemoteMachine" && options?.subresource === "status"
+              ? kube.patch(RemoteMachines, ref("m1"), {
+                  metadata: { annotations: { "machinist.dev/claim": JSON.stringify(theirs) } }
+                })
+              : Effect.void
+          )
+      }
+      const lost = yield* Effect.flip(ClaimWrites.make(slower).claim(claimantOf(machine), claim("mine", "h1"), {}))
+      assert.strictEqual("why" in lost ? lost.why : lost.reason, "machine-claimed")
+      const after = yield* kube.get(RemoteMachines, ref("m1"))
+      assert.deepStrictEqual(claimOf(after), theirs)
+      assert.isUndefined(after.spec.address)
+      assert.isUndefined(claimOf(yield* kube.get(PooledRemoteMachines, ref("h1"))))
+    }).pipe(Effect.scoped)
+  )
+
   it.effect("a host that another leader frees and claims anew in the midst of a release keeps that claim", () =>
     Effect.gen(function* () {
       const { kube, machine, claim } = yield* claimedHost

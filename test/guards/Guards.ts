@@ -57,6 +57,14 @@ export const guards: ReadonlyArray<Guard> = [
     tests: machineTests
   },
   {
+    name: "halted-does-nothing",
+    file: MACHINE,
+    promise: "nothing is done for a machine that is paused, or moved away",
+    guard: "if (state.halted !== undefined) return undefined",
+    instead: "",
+    tests: machineTests
+  },
+  {
     name: "step-budget",
     file: MACHINE,
     promise: "a failing step is not tried for ever",
@@ -126,6 +134,15 @@ export const guards: ReadonlyArray<Guard> = [
     promise: "a machine that is being deleted gets no host",
     guard: 'if (leaves(machine, claimant)) return Effect.fail(new ClaimLost({ why: "machine-leaves" }))',
     instead: "",
+    tests: claimTests
+  },
+  {
+    name: "populate-own-claim",
+    file: WRITES,
+    promise: "a machine that carries another claim by now gets nothing of this one's host",
+    guard:
+      'if (claimOf(machine)?.id !== claim.id) return Effect.fail(new ClaimLost({ why: "machine-claimed", machine }))\n      const patch',
+    instead: "const patch",
     tests: claimTests
   },
   {
@@ -207,6 +224,14 @@ export const guards: ReadonlyArray<Guard> = [
     promise: "without the sentinel there is no success",
     guard: '[ "$Q_sentinel" = yes ] && [ -z "$J_seen" ] && [ ! -e "$SENTINEL" ]',
     instead: "false",
+    tests: driverTests
+  },
+  {
+    name: "step-once",
+    file: `${DRIVER}/run.sh`,
+    promise: "a step that is recorded as done never runs again",
+    guard: '*" $dr_step "*) ;;',
+    instead: '"no step") ;;',
     tests: driverTests
   },
   {

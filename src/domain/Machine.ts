@@ -179,7 +179,7 @@ const observe = (before: State, observed: Observed): Step => {
       ? [state, none]
       : [to(state, Phase.Pending({ ...phase, waiting })), refusals(waiting)]
   }
-  return noticed ? unblock(state) : [state, none]
+  return noticed ? hurry(state) : [state, none]
 }
 
 /** Deletion was asked for. It waits for nothing else: no owner, no Cluster, no bootstrap data (CONTRACT section 1). */
@@ -211,6 +211,17 @@ const unblock = (state: State): Step => {
     return [anew(state, Phase.Provisioning(next)), none]
   }
   return [state, none]
+}
+
+/** What would be tried again after a while is tried now: a person has changed something, or asked for it. */
+const hurry = (state: State): Step => {
+  const { phase } = state
+  if (phase._tag === "Claimed" && phase.leaving === "no" && phase.failures > 0 && !blocked(phase.failure))
+    return [anew(state, Phase.Claimed({ ...phase, failures: 0 })), none]
+  // Without a failure a run is being followed, and needs no hurry.
+  if (phase._tag === "Provisioning" && phase.wait > 0 && phase.failure !== undefined && !blocked(phase.failure))
+    return [anew(state, Phase.Provisioning({ ...phase, failures: 0, wait: 0 })), none]
+  return unblock(state)
 }
 
 /** What is looked at again every minute, and still the same, is not told again. */

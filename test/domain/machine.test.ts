@@ -368,6 +368,22 @@ describe("budgets", () => {
     assert.strictEqual(short(late), "Claimed deleted")
   })
 
+  it("a try that waits for its time is made at once when a person asks; it costs no other, and a run that goes on stays", () => {
+    const seen = (now: State, inputs: string) =>
+      follow(now, Event.Observed({ observed: observedOf(now.phase, { inputs }) }))
+    const waits = state(Phase.Claimed({ ...taken, failures: 3, unreached: 3, failure: failure("backoff") }))
+    const asked = seen(waits, "retry")
+    assert.deepInclude(asked.phase, { failures: 0, unreached: 3 })
+    assert.deepInclude(activity(asked), { _tag: "Inspect", wait: 0 })
+    assert.isAbove(asked.attempt, waits.attempt)
+    assert.strictEqual(seen(asked, "retry"), asked)
+    const step = state(
+      Phase.Provisioning({ ...running, stepAttempt: 2, failures: 1, wait: 1, failure: failure("backoff") })
+    )
+    assert.deepInclude(activity(seen(step, "retry")), { _tag: "Run", stepAttempt: 2, wait: 0 })
+    const runs = state(Phase.Provisioning({ ...running, wait: 1, progress }))
+    assert.strictEqual(seen(runs, "retry").attempt, runs.attempt)
+  })
   it("a step is tried so often, then a person is needed, whose retry is one more try", () => {
     let now = state(Phase.Provisioning(running))
     for (let times = 1; times <= STEP_BUDGET; times++)

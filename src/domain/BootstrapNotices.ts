@@ -27,7 +27,7 @@ export const revoked: Notice = {
 export const leftBehind = (why: string): Notice => ({
   type: "Warning",
   reason: "TokenNotRevoked",
-  message: `Gave up revoking the join token, which expires by itself within a day: ${why}`
+  message: `Gave up revoking the join token, which expires by itself: ${why}`
 })
 
 /** Only a refusal is worth an Event; all else a config waits for comes by itself, and the condition says it. */

@@ -23,7 +23,7 @@ export type HostFacts = typeof HostFacts.Type
 
 export interface Instance {
   readonly facts: HostFacts
-  /** uid of the RemoteMachine: another tenancy is another instance, as on a cloud. */
+  /** Of the claim: another tenancy is another instance, as on a cloud. */
   readonly id: string
   /** Name of the RemoteMachine. */
   readonly name: string

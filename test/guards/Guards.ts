@@ -537,5 +537,21 @@ export const guards: ReadonlyArray<Guard> = [
     guard: '[ ! -e "$kd_request" ] || rm -f "$kd_request"',
     instead: ":",
     tests: ["test/hosts/driver.test.ts"]
+  },
+  {
+    name: "buried-under-the-lock",
+    file: `${DRIVER}/clean.sh`,
+    promise: "whoever begins on a host that was told clean begins when the cleaning has removed all that it removes",
+    guard: "  record cleaned || die",
+    instead: "  unlock\n  record cleaned || die",
+    tests: ["test/hosts/driver.test.ts"]
+  },
+  {
+    name: "buried-for-a-killed-driver",
+    file: `${DRIVER}/follow.sh`,
+    promise: "who tells that a host is clean leaves nothing of a driver that died before it could remove it",
+    guard: 'rm -rf "$REQUEST" $DEAD_REQUESTS "$STATE/runs" $DEAD_LOCKS',
+    instead: 'rm -rf "$REQUEST" "$STATE/runs"',
+    tests: ["test/hosts/driver.test.ts"]
   }
 ]

@@ -183,7 +183,8 @@ dead_locks() {
   done
 }
 
-# The tombstone says that this claim is over; everything else of ours goes, this journal last.
+# The tombstone says that this claim is over; everything else of ours goes, this journal last. All under the lock, which goes
+# with it: whoever sees the tombstone may begin, and what it begins lies where this is removed.
 bury() {
   lock || die "$LOCK_error"
   read_tenancy
@@ -192,7 +193,6 @@ bury() {
     die "the tenancy record was changed during the cleaning"
   fi
   { write_state free && sync_data "$STATE/tenancy"; } || die "can not write the tenancy record"
-  unlock
   record cleaned || die "can not write the journal in $DIR"
   failpoint "bury"
   my_locks

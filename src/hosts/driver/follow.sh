@@ -80,7 +80,11 @@ tell_record() {
 bury_journal() {
   lock || return 0
   read_tenancy
-  [ "$T_claim $T_state" != "$Q_claim free" ] || rm -rf "$REQUEST" "$STATE/runs"
+  if [ "$T_claim $T_state" = "$Q_claim free" ]; then
+    dead_locks
+    dead_requests
+    rm -rf "$REQUEST" $DEAD_REQUESTS "$STATE/runs" $DEAD_LOCKS
+  fi
   unlock
 }
 

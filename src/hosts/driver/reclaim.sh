@@ -56,7 +56,8 @@ attach_clean() {
   if [ "$T_claim" = "$Q_claim" ] && [ "$T_state" = free ]; then
     # Cleaned already. A newer fence raises the tombstone's.
     [ "$Q_fence" -le "$T_fence" ] || take_over free
-    rm -rf "$STATE/runs"
+    dead_locks
+    rm -rf "$STATE/runs" $DEAD_LOCKS
     HOW=buried
   elif [ "$T_state" = none ]; then
     begin_cleaning all

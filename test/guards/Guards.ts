@@ -502,7 +502,7 @@ export const guards: ReadonlyArray<Guard> = [
     name: "swept-request-begins-nothing",
     file: `${DRIVER}/drive.sh`,
     promise: "a driver whose request was swept before anyone knew of it leaves the run to the next one",
-    guard: '[ -e "$0" ] || exit 1',
+    guard: '[ -e "$0" ] || return 1',
     instead: ":",
     tests: ["test/hosts/driver.test.ts"]
   },
@@ -552,6 +552,30 @@ export const guards: ReadonlyArray<Guard> = [
     promise: "who tells that a host is clean leaves nothing of a driver that died before it could remove it",
     guard: 'rm -rf "$REQUEST" $DEAD_REQUESTS "$STATE/runs" $DEAD_LOCKS',
     instead: 'rm -rf "$REQUEST" "$STATE/runs"',
+    tests: ["test/hosts/driver.test.ts"]
+  },
+  {
+    name: "launched-for-what-is-no-more",
+    file: `${DRIVER}/drive.sh`,
+    promise: "a driver that was launched before the claim was taken over, or cleaned, begins nothing",
+    guard: "if driver_alive || ! wanted; then",
+    instead: "if driver_alive; then",
+    tests: ["test/hosts/driver.test.ts"]
+  },
+  {
+    name: "locks-of-a-driver-too-late",
+    file: `${DRIVER}/drive.sh`,
+    promise: "a driver that comes when the host is clean leaves no lock there",
+    guard: 'rm -f "$MY_LOCKS"*',
+    instead: "unlock",
+    tests: ["test/hosts/driver.test.ts"]
+  },
+  {
+    name: "request-of-who-is-refused",
+    file: `${DRIVER}/attach.sh`,
+    promise: "a follower that is refused takes its request along when what it launched was killed, known to nobody",
+    guard: 'driven "$REQUEST" || take_back',
+    instead: ":",
     tests: ["test/hosts/driver.test.ts"]
   }
 ]

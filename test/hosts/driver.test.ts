@@ -543,6 +543,7 @@ printf 'LAST=no newline' >>/etc/environment`)
         yield* host.sh("touch /tmp/late")
         yield* eventually(Effect.map(out(DRIVERS), (count) => count === "0"))
         assert.strictEqual(yield* out(`cat /tmp/ran; ls ${STATE} | grep incoming`), "x")
+        if (verb === "clean") assert.strictEqual(yield* out(`find ${STATE} -type f`), `${STATE}/tenancy`)
       })
 
     for (const verb of ["run", "clean"] as const) {
@@ -600,6 +601,41 @@ printf 'LAST=no newline' >>/etc/environment`)
         yield* host.sh("touch /tmp/end")
         for (const { error } of yield* Effect.forEach([first, second], Fiber.join))
           assert.isUndefined(error, error?.message)
+      })
+    )
+
+    it.live("a driver that was launched before a cleaning, and is late, begins nothing in it", () =>
+      Effect.gen(function* () {
+        const { clean, host, out, run } = yield* setUp()
+        // Nobody can tell what it is yet: neither its environment nor a file says so.
+        const wait = '[ "$Q_verb" = clean ] || { : >/tmp/at; until [ -e /tmp/go ]; do sleep 0.1; done; }'
+        host.rewrite = (text) => text.replace("\n  MACHINIST_DRIVER=$5\n", (line) => `\n  ${wait}${line}`)
+        const first = yield* Effect.forkChild(run(runOf("echo x >>/tmp/ran")))
+        yield* eventually(Effect.map(out("ls /tmp/at 2>/dev/null"), (text) => text !== ""))
+        const step = { name: "only", script: ": >/tmp/cleaning; until [ -e /tmp/end ]; do sleep 0.1; done" }
+        const second = yield* Effect.forkChild(clean(cleanOf({ tenant: { ...tenant, fence: 2 }, steps: [step] })))
+        yield* eventually(Effect.map(out("ls /tmp/cleaning 2>/dev/null"), (text) => text !== ""))
+        yield* host.sh("touch /tmp/go; sleep 1; touch /tmp/end")
+        const { error } = yield* Fiber.join(second)
+        assert.isUndefined(error, error?.message)
+        assert.strictEqual((yield* Fiber.join(first)).error?.reason, "StaleFence")
+        yield* eventually(Effect.map(out(DRIVERS), (count) => count === "0"))
+        assert.strictEqual(yield* out(`ls /tmp/ran 2>/dev/null; find ${STATE} -type f`), `${STATE}/tenancy`)
+      })
+    )
+
+    it.live("who is refused takes what it launched along, when the driver was killed before anyone knew of it", () =>
+      Effect.gen(function* () {
+        const { clean, host, out, run } = yield* setUp()
+        const wait = '[ "$Q_verb" = clean ] || { : >/tmp/at; until [ -e /tmp/go ]; do sleep 0.1; done; }'
+        host.rewrite = (text) => text.replace('\n  parse_request "$0" || exit 1\n', (line) => `${line}  ${wait}\n`)
+        const first = yield* Effect.forkChild(run(runOf("touch /tmp/ran")))
+        yield* eventually(Effect.map(out("ls /tmp/at 2>/dev/null"), (text) => text !== ""))
+        const { error } = yield* clean(cleanOf({ tenant: { ...tenant, fence: 2 } }))
+        assert.isUndefined(error, error?.message)
+        assert.strictEqual((yield* Fiber.join(first)).error?.reason, "StaleFence")
+        yield* eventually(Effect.map(out(DRIVERS), (count) => count === "0"))
+        assert.strictEqual(yield* out(`find ${STATE} -type f`), `${STATE}/tenancy`)
       })
     )
 

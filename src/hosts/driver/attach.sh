@@ -1,7 +1,9 @@
 # Owns who may run something on this host (fence, claim, state), and starting the detached driver where none runs. All of it
 # happens under the lock. Sets HOW (fresh, attached, resumed, ended) for the follower; refusals end the process.
 
+# What was launched and is not known by now never will be (drive.sh): its own fence or state was another one.
 refuse() {
+  driven "$REQUEST" || take_back
   unlock
   emit "Refused $1"
   exit 0

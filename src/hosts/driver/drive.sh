@@ -6,6 +6,15 @@ find_session() {
   ! command -v setsid >/dev/null 2>&1 || SESSION=setsid
 }
 
+# Is what we were launched for wanted still? Whoever has taken the claim over by now, or cleans, launches its own. (A follower
+# that was late to read of the attempt before may have called this one failed.)
+wanted() {
+  # Taken for a dead one's, while nobody knew of us.
+  [ -e "$0" ] || return 1
+  read_tenancy && [ "$T_claim $T_fence" = "$Q_claim $Q_fence" ] || return 1
+  case $Q_verb.$T_state in run.running | run.failed | clean.cleaning) ;; *) return 1 ;; esac
+}
+
 drive() {
   DIR=$1
   JOURNAL=$DIR/journal
@@ -16,12 +25,12 @@ drive() {
   find_session
   parse_request "$0" || exit 1
   lock || exit 1
-  # Taken for a dead one's, while nobody knew of us.
-  [ -e "$0" ] || exit 1
   # Two followers may both have launched one: the second finds the first alive.
-  if driver_alive; then
+  if driver_alive || ! wanted; then
     driven "$0" || rm -f "$0"
-    unlock
+    # The host may be clean by now, and nobody comes after us. This leaves the lock, too.
+    my_locks
+    rm -f "$MY_LOCKS"*
     exit 0
   fi
   # Readers take an empty one for none, and look again under the lock.

@@ -510,8 +510,8 @@ export const guards: ReadonlyArray<Guard> = [
     name: "request-of-a-living-driver",
     file: `${DRIVER}/process.sh`,
     promise: "what a living driver runs is not swept, though the one it was sent to is gone",
-    guard: 'process "$dq_pid" || driven "$dq_file" || DEAD_REQUESTS',
-    instead: 'process "$dq_pid" || DEAD_REQUESTS',
+    guard: ' || driven "$dq_file" || DEAD_REQUESTS',
+    instead: " || DEAD_REQUESTS",
     tests: ["test/hosts/driver.test.ts"]
   },
   {
@@ -576,6 +576,22 @@ export const guards: ReadonlyArray<Guard> = [
     promise: "a follower that is refused takes its request along when what it launched was killed, known to nobody",
     guard: 'driven "$REQUEST" || take_back',
     instead: ":",
+    tests: ["test/hosts/driver.test.ts"]
+  },
+  {
+    name: "owner-by-start",
+    file: `${DRIVER}/process.sh`,
+    promise: "a process that has a dead one's number keeps neither its request nor what its .kin names",
+    guard: '[ "$PS_start" = ',
+    instead: "[ - != ",
+    tests: ["test/hosts/driver.test.ts"]
+  },
+  {
+    name: "kin-of-the-living",
+    file: `${DRIVER}/process.sh`,
+    promise: "only a living follower's ancestors are spared by a cleaning",
+    guard: " && owner_lives ",
+    instead: " && : ",
     tests: ["test/hosts/driver.test.ts"]
   }
 ]

@@ -639,6 +639,21 @@ printf 'LAST=no newline' >>/etc/environment`)
       })
     )
 
+    it.live("a number that means someone else by now protects nothing: no request, no process of a step", () =>
+      Effect.gen(function* () {
+        const { clean, host, out, run } = yield* setUp()
+        const daemon = "setsid sleep 2000 >/dev/null 2>&1 & echo $! >/tmp/daemon"
+        assert.isUndefined((yield* run(runOf(daemon))).error)
+        // As power loss leaves them: what followers of the last boot had.
+        yield* host.sh(`echo SECRET >${STATE}/incoming.1.2
+          cat /tmp/daemon >${STATE}/runs/c1/follow-1.2.kin; mkfifo ${STATE}/runs/c1/follow-1.2.fifo`)
+        const { error } = yield* clean(cleanOf())
+        assert.isUndefined(error, error?.message)
+        assert.strictEqual(yield* out(`find ${STATE} -type f`), `${STATE}/tenancy`)
+        assert.strictEqual(yield* out("cat /proc/[0-9]*/cmdline | tr '\\000' ' ' | grep -c '[s]leep 2000'"), "0")
+      })
+    )
+
     it.live("a run of more steps than a journal has room for at first makes room in time", () =>
       Effect.gen(function* () {
         const { out, run } = yield* setUp()

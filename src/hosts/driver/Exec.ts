@@ -80,7 +80,9 @@ const STORE_AND_RUN = `sh -c '${[
   "case $u in -) u=$(id -u) ;; esac",
   `if [ "$u" -ne 0 ]; then printf "\\n${NOT_ROOT} %s\\n" "$u"; cat >/dev/null; exit 0; fi`,
   `d=${STATE_DIR}`,
-  "f=$d/incoming.$$",
+  // Named for this process: its number, and its start, field 22. Its name, field 2, is sh.
+  `{ read -r ${"x ".repeat(21)}s x </proc/$$/stat; } 2>/dev/null`,
+  "f=$d/incoming.$$.$s",
   "while [ -e $f ]; do f=$f.x; done",
   '{ [ -d $d/lock ] || mkdir -p -m 700 $d $d/lock; } && cat >$f && { set -- $f; [ -z "$BASH_VERSION" ] || exec sh $f $f; . $f; }',
   "rm -f $f",

@@ -4,8 +4,8 @@
 
 accept() {
   unset MACHINIST_CLAIM MACHINIST_STEP MACHINIST_DRIVER ENV BASH_ENV
-  INCOMING=$STATE/incoming.$$
-  # A driver may still run what was sent to another one that had our number.
+  process $$
+  INCOMING=$STATE/incoming.$$.$PS_start
   while [ -e "$INCOMING" ]; do INCOMING=$INCOMING.x; done
   emit Accepted
   if { [ -d "$STATE/lock" ] || mkdir -p -m 700 "$STATE" "$STATE/lock"; } && cat >"$INCOMING"; then

@@ -14,13 +14,19 @@ tagged() {
   done
 }
 
+# Is the process still there that a file is named for? `$1` is "PID.START", and maybe more behind a dot. The number alone may
+# mean someone else by now: power loss leaves such files, and every number is given anew then.
+owner_lives() {
+  ol_start=${1#*.}
+  process "${1%%.*}" && [ "$PS_start" = "${ol_start%%.*}" ]
+}
+
 # True when process $1 may be killed.
 killable() {
   [ "$1" -ne 1 ] && [ "$1" -ne $$ ] && process "$1" || return 1
   case $PS_comm in sshd | sshd-* | dropbear | init | systemd | sudo) return 1 ;; esac
   for sp_kin in "$STATE"/runs/*/follow-*.kin "$STATE"/runs/*/clean/*/follow-*.kin; do
-    [ -e "$sp_kin" ] || continue
-    grep -qx "$1" "$sp_kin" && return 1
+    [ -e "$sp_kin" ] && owner_lives "${sp_kin##*/follow-}" && grep -qx "$1" "$sp_kin" && return 1
   done
   return 0
 }
@@ -69,10 +75,8 @@ driver_alive() {
 dead_requests() {
   DEAD_REQUESTS=''
   for dq_file in "$STATE"/incoming.*; do
-    dq_pid=${dq_file#"$STATE/incoming."}
-    dq_pid=${dq_pid%%.*}
-    case $dq_pid in *[!0-9]* | '' | $$) continue ;; esac
-    process "$dq_pid" || driven "$dq_file" || DEAD_REQUESTS="$DEAD_REQUESTS $dq_file"
+    [ -e "$dq_file" ] || continue
+    owner_lives "${dq_file#"$STATE/incoming."}" || driven "$dq_file" || DEAD_REQUESTS="$DEAD_REQUESTS $dq_file"
   done
 }
 

@@ -593,5 +593,13 @@ export const guards: ReadonlyArray<Guard> = [
     guard: " && owner_lives ",
     instead: " && : ",
     tests: ["test/hosts/driver.test.ts"]
+  },
+  {
+    name: "step-of-a-killed-driver",
+    file: `${DRIVER}/step.sh`,
+    promise: "what a driver that was killed had forked does not become a step any more, which is run again",
+    guard: 'alive "$ME" || exit 137',
+    instead: ":",
+    tests: ["test/hosts/driver.test.ts"]
   }
 ]

@@ -654,6 +654,45 @@ printf 'LAST=no newline' >>/etc/environment`)
       })
     )
 
+    it.live("a step that had not become itself when its driver died never does: it is run again", () =>
+      Effect.gen(function* () {
+        const { host, out, run } = yield* setUp()
+        const wait = "{ mkdir /tmp/first && : >/tmp/at && until [ -e /tmp/go ]; do sleep 0.1; done; } 2>/dev/null"
+        host.rewrite = (text) =>
+          text
+            .replace("\nTICK_SECONDS=5\n", "\nTICK_SECONDS=0.1\n")
+            .replace("\nbecome_step() {\n", (line) => `${line}  ${wait}\n`)
+        const script = "echo x >>/tmp/ran; until [ -e /tmp/end ]; do sleep 0.1; done"
+        const fiber = yield* Effect.forkChild(run(runOf(script)))
+        yield* eventually(Effect.map(out("ls /tmp/at 2>/dev/null"), (text) => text !== ""))
+        yield* host.sh(`read -r boot pid start <${STATE}/runs/c1/driver; kill -9 "$pid"`)
+        yield* eventually(Effect.map(out("cat /tmp/ran 2>/dev/null"), (text) => text !== ""))
+        yield* host.sh("touch /tmp/go; sleep 1; touch /tmp/end")
+        const { error } = yield* Fiber.join(fiber)
+        assert.isUndefined(error, error?.message)
+        assert.strictEqual(yield* out("cat /tmp/ran"), "x")
+      })
+    )
+
+    it.live("a step that had not become itself when a cleaning killed its driver never does", () =>
+      Effect.gen(function* () {
+        const { clean, host, out, run } = yield* setUp()
+        const wait = "{ mkdir /tmp/first && : >/tmp/at && until [ -e /tmp/go ]; do sleep 0.1; done; } 2>/dev/null"
+        const between = /kill_tagged '.*of the run.*\n/
+        host.rewrite = (text) =>
+          text
+            .replace("\n  bs_session=", (line) => `\n  ${wait}${line}`)
+            // Between one look for what is to be killed and the next.
+            .replace(between, (line) => `${line}  : >/tmp/go; sleep 1\n`)
+        const first = yield* Effect.forkChild(Effect.exit(run(runOf("touch /tmp/ran; sleep 2000"))))
+        yield* eventually(Effect.map(out("ls /tmp/at 2>/dev/null"), (text) => text !== ""))
+        const { error } = yield* clean(cleanOf({ tenant: { ...tenant, fence: 2 } }))
+        assert.isUndefined(error, error?.message)
+        yield* Fiber.interrupt(first)
+        assert.strictEqual(yield* out("ls /tmp/go /tmp/ran 2>/dev/null"), "/tmp/go")
+      })
+    )
+
     it.live("a run of more steps than a journal has room for at first makes room in time", () =>
       Effect.gen(function* () {
         const { out, run } = yield* setUp()

@@ -138,8 +138,9 @@ k0s_processes() {
 kill_run() {
   kill_driver "$STATE/runs/$Q_claim/driver" || die "the driver of the run does not die"
   kill_run_units
-  kill_tagged '^MACHINIST_CLAIM=' || die "process $SURVIVORS of the run does not die"
+  # In this order: what the driver forked has its tag until it becomes a step, and then that one's.
   kill_tagged '^MACHINIST_DRIVER=run[.]' || die "process $SURVIVORS of the run's driver does not die"
+  kill_tagged '^MACHINIST_CLAIM=' || die "process $SURVIVORS of the run does not die"
   kill_watchdogs
 }
 

@@ -7,6 +7,8 @@ become_step() {
     [ "$Q_verb" = clean ] || exit 126
     cd /
   fi
+  # Not tagged yet: who comes after a driver that was killed would not find us, and run this step again.
+  alive "$ME" || exit 137
   bs_script=$DIR/step-$1
   bs_session=$SESSION
   step_environment "$1"

@@ -601,5 +601,13 @@ export const guards: ReadonlyArray<Guard> = [
     guard: 'alive "$ME" || exit 137',
     instead: ":",
     tests: ["test/hosts/driver.test.ts"]
+  },
+  {
+    name: "steps-of-a-success",
+    file: `${DRIVER}/follow.sh`,
+    promise: "the steps' scripts of a run that ended well are gone, though its driver died before it could remove them",
+    guard: '[ "$1" != ready ] || forget_steps',
+    instead: ":",
+    tests: ["test/hosts/driver.test.ts"]
   }
 ]

@@ -693,6 +693,19 @@ printf 'LAST=no newline' >>/etc/environment`)
       })
     )
 
+    it.live("a driver that died when the success was recorded leaves no secret to a host that is Ready", () =>
+      Effect.gen(function* () {
+        const { host, out, run } = yield* setUp()
+        host.rewrite = (text) =>
+          text
+            .replace("\nTICK_SECONDS=5\n", "\nTICK_SECONDS=0.1\n")
+            .replace("\nfailpoint() { :; }\n", () => '\nfailpoint() { [ "$1" != "end recorded" ] || kill -9 $$; }\n')
+        const { error } = yield* run(runOf(": SECRET"))
+        assert.isUndefined(error, error?.message)
+        assert.strictEqual(yield* out(`grep -rl SECRET ${STATE}`), "")
+      })
+    )
+
     it.live("a run of more steps than a journal has room for at first makes room in time", () =>
       Effect.gen(function* () {
         const { out, run } = yield* setUp()

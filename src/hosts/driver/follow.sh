@@ -139,7 +139,16 @@ take_back() {
 # finish_run STATE EVENT. A driver that died between the record and the tenancy's state has left that to us.
 finish_run() {
   read_tenancy && [ "$T_claim $T_state" = "$Q_claim running" ] && settle "$1" && sync_data "$STATE/tenancy"
+  [ "$1" != ready ] || forget_steps
   finish "$2"
+}
+
+# And what carries secrets: nobody comes for it before a cleaning, years later. (A run that failed may go on.)
+forget_steps() {
+  set -- "$DIR"/step-*
+  [ -e "$1" ] || return 0
+  dead_requests
+  rm -f "$@" $DEAD_REQUESTS
 }
 
 finish_failed() {

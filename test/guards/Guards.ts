@@ -609,5 +609,13 @@ export const guards: ReadonlyArray<Guard> = [
     guard: '[ "$1" != ready ] || forget_steps',
     instead: ":",
     tests: ["test/hosts/driver.test.ts"]
+  },
+  {
+    name: "ticker-of-this-fifo",
+    file: `${DRIVER}/follow.sh`,
+    promise: "a follower that goes on with another fifo is woken through that one",
+    guard: '[ -z "$TICKER" ] || kill "$TICKER" 2>/dev/null\n  start_ticker',
+    instead: '[ -n "$TICKER" ] || start_ticker',
+    tests: ["test/hosts/driver.test.ts"]
   }
 ]

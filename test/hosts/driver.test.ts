@@ -834,6 +834,29 @@ printf 'LAST=no newline' >>/etc/environment`)
       })
     )
 
+    it.live("a follower that goes on with another attempt is woken still: it starts that one's driver again, too", () =>
+      Effect.gen(function* () {
+        const { access, host, out, run, runs } = yield* setUp()
+        host.rewrite = (text) => text.replace("\nTICK_SECONDS=5\n", "\nTICK_SECONDS=0.1\n")
+        const script = `echo x >>/tmp/begun
+          case $(grep -c x /tmp/begun) in
+            1) until [ -e /tmp/go ]; do sleep 0.1; done; exit 1 ;;
+            2) read -r boot pid start <${STATE}/runs/c1/driver; kill -9 $pid; sleep 600 ;;
+          esac`
+        const first = yield* Effect.forkChild(Effect.exit(Stream.runDrain(runs.run(access, runOf(script)))))
+        yield* eventually(Effect.map(out("cat /tmp/begun 2>/dev/null"), (text) => text === "x"))
+        yield* Fiber.interrupt(first)
+        yield* host.sh(`for f in ${STATE}/runs/c1/follow-*; do case $f in *.fifo) f=\${f#*follow-}; kill -9 "\${f%%.*}" ;; esac; done
+          rm ${STATE}/runs/c1/follow-*`)
+        const second = yield* Effect.forkChild(run(runOf(script, { attempt: 2 })))
+        yield* eventually(Effect.map(out(`ls ${STATE}/runs/c1/follow-*.fifo 2>/dev/null`), (text) => text !== ""))
+        yield* host.sh("sleep 0.5; touch /tmp/go")
+        const { error } = yield* Effect.orDie(Effect.timeout(Fiber.join(second), "20 seconds"))
+        assert.isUndefined(error, error?.message)
+        assert.strictEqual(yield* out("grep -c x /tmp/begun"), "3")
+      })
+    )
+
     it.live("a step that takes its driver down is started again a bounded number of times, then it has failed", () =>
       Effect.gen(function* () {
         const { host, out, run } = yield* setUp()

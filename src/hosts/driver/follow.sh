@@ -49,7 +49,9 @@ follower_ready() {
     mkfifo "$@" || fail "can not make a fifo in $DIR"
   fi
   exec 5<>"$FIFO"
-  [ -n "$TICKER" ] || start_ticker
+  # One that there is writes to the fifo that was: the next attempt's is another one, or made anew.
+  [ -z "$TICKER" ] || kill "$TICKER" 2>/dev/null
+  start_ticker
 }
 
 start_ticker() {
@@ -78,7 +80,7 @@ tell_record() {
 
 # The driver died, or is slow: nothing may be left of a claim once somebody is told that the host is clean.
 bury_journal() {
-  lock || return 0
+  lock || fail "$LOCK_error"
   read_tenancy
   if [ "$T_claim $T_state" = "$Q_claim free" ]; then
     dead_locks

@@ -617,5 +617,21 @@ export const guards: ReadonlyArray<Guard> = [
     guard: '[ -z "$TICKER" ] || kill "$TICKER" 2>/dev/null\n  start_ticker',
     instead: '[ -n "$TICKER" ] || start_ticker',
     tests: ["test/hosts/driver.test.ts"]
+  },
+  {
+    name: "cut-short-for-who-looked",
+    file: `${DRIVER}/accept.sh`,
+    promise: "of a request that was cut short nothing stays, also where it was said to the shell that looked",
+    guard: 'trap "rm -f $1" EXIT',
+    instead: ":",
+    tests: ["test/hosts/driver.test.ts"]
+  },
+  {
+    name: "cut-short-for-an-exec",
+    file: `${DRIVER}/Exec.ts`,
+    promise: "of a request that was cut short nothing stays, whatever the shell makes of it",
+    guard: `'trap "rm -f $f" EXIT'`,
+    instead: '":"',
+    tests: ["test/hosts/driver.test.ts"]
   }
 ]

@@ -371,23 +371,29 @@ printf 'LAST=no newline' >>/etc/environment`)
       })
     )
 
-    it.live("a request that was cut short changes nothing", () =>
+    it.live("a request that was cut short changes nothing, and nothing of it stays, whoever it was said to", () =>
       Effect.gen(function* () {
-        const { host, out, run } = yield* setUp()
+        const { access, host, out, run, runs } = yield* setUp()
         const files = [{ path: "/srv/placed", content: bytes("x"), mode: "0644" }]
         const cuts: ReadonlyArray<readonly [(text: string) => string, RegExp]> = [
           [(text) => text.slice(0, -1), /cut short/],
           // Behind the last line but one of the text, and within the header.
           [(text) => text.slice(0, text.indexOf('\nfront "$1"\n') + 4), /stored/],
-          [(text) => text.slice(0, text.indexOf("#sentinel")), /stored/]
+          [(text) => text.slice(0, text.indexOf("#sentinel")), /stored/],
+          // Within a definition: the shell itself ends there.
+          [(text) => text.slice(0, text.indexOf("\nread_record() {") + 20), /ended without a result/]
         ]
-        for (const [rewrite, message] of cuts) {
-          host.rewrite = rewrite
-          const { error } = yield* run(runOf("touch /tmp/ran", { files }))
-          assert.strictEqual(error?.reason, "DriverFailed")
-          assert.match(error?.message ?? "", message)
-          assert.strictEqual(yield* out(`find ${STATE} -type f; ls /tmp/ran 2>/dev/null`), "")
-        }
+        for (const looked of [false, true])
+          for (const [cut, message] of cuts) {
+            host.rewrite = (text) =>
+              text.startsWith("#machinist-request") && text.includes("#verb run") ? cut(text) : text
+            if (looked) yield* runs.inspect(access, tenant)
+            const { error } = yield* run(runOf("touch /tmp/ran", { files }))
+            assert.strictEqual(error?.reason, "DriverFailed")
+            assert.match(error?.message ?? "", message)
+            // What ends the exchange is said before the shell's own end.
+            yield* eventually(Effect.map(out(`find ${STATE} -type f; ls /tmp/ran 2>/dev/null`), (text) => text === ""))
+          }
       })
     )
 
@@ -582,28 +588,6 @@ printf 'LAST=no newline' >>/etc/environment`)
       })
     )
 
-    it.live("a cleaning that is slow at its end takes nothing of the next tenant's with it", () =>
-      Effect.gen(function* () {
-        const { clean, host, out, run } = yield* setUp()
-        const wait = "{ echo $$ >/tmp/at; until [ -e /tmp/go ]; do sleep 0.1; done; }"
-        host.rewrite = (text) =>
-          text.replace("\nfailpoint() { :; }\n", () => `\nfailpoint() { [ "$1" != bury ] || ${wait}; }\n`)
-        const first = yield* Effect.forkChild(clean(cleanOf()))
-        yield* eventually(Effect.map(out("cat /tmp/at 2>/dev/null"), (text) => text !== ""))
-        const next = runOf(": >/tmp/begun; until [ -e /tmp/end ]; do sleep 0.1; done", {
-          tenant: { ...tenant, claim: "c2", fence: 2 }
-        })
-        const second = yield* Effect.forkChild(run(next))
-        // Longer than a follower waits for the rest to go.
-        yield* host.sh("sleep 3; touch /tmp/go; while [ -e /proc/$(cat /tmp/at) ]; do sleep 0.1; done")
-        yield* eventually(Effect.map(out("ls /tmp/begun 2>/dev/null"), (text) => text !== ""))
-        assert.strictEqual(yield* out(`ls ${STATE}/runs`), "c2")
-        yield* host.sh("touch /tmp/end")
-        for (const { error } of yield* Effect.forEach([first, second], Fiber.join))
-          assert.isUndefined(error, error?.message)
-      })
-    )
-
     it.live("a driver that was launched before a cleaning, and is late, begins nothing in it", () =>
       Effect.gen(function* () {
         const { clean, host, out, run } = yield* setUp()
@@ -624,6 +608,25 @@ printf 'LAST=no newline' >>/etc/environment`)
       })
     )
 
+    it.live("a step that had not become itself when a cleaning killed its driver never does", () =>
+      Effect.gen(function* () {
+        const { clean, host, out, run } = yield* setUp()
+        const wait = "{ mkdir /tmp/first && : >/tmp/at && until [ -e /tmp/go ]; do sleep 0.1; done; } 2>/dev/null"
+        const between = /kill_tagged '.*of the run.*\n/
+        host.rewrite = (text) =>
+          text
+            .replace("\n  bs_session=", (line) => `\n  ${wait}${line}`)
+            // Between one look for what is to be killed and the next.
+            .replace(between, (line) => `${line}  : >/tmp/go; sleep 1\n`)
+        const first = yield* Effect.forkChild(Effect.exit(run(runOf("touch /tmp/ran; sleep 2000"))))
+        yield* eventually(Effect.map(out("ls /tmp/at 2>/dev/null"), (text) => text !== ""))
+        const { error } = yield* clean(cleanOf({ tenant: { ...tenant, fence: 2 } }))
+        assert.isUndefined(error, error?.message)
+        yield* Fiber.interrupt(first)
+        assert.strictEqual(yield* out("ls /tmp/go /tmp/ran 2>/dev/null"), "/tmp/go")
+      })
+    )
+
     it.live("who is refused takes what it launched along, when the driver was killed before anyone knew of it", () =>
       Effect.gen(function* () {
         const { clean, host, out, run } = yield* setUp()
@@ -636,6 +639,28 @@ printf 'LAST=no newline' >>/etc/environment`)
         assert.strictEqual((yield* Fiber.join(first)).error?.reason, "StaleFence")
         yield* eventually(Effect.map(out(DRIVERS), (count) => count === "0"))
         assert.strictEqual(yield* out(`find ${STATE} -type f`), `${STATE}/tenancy`)
+      })
+    )
+
+    it.live("a cleaning that is slow at its end takes nothing of the next tenant's with it", () =>
+      Effect.gen(function* () {
+        const { clean, host, out, run } = yield* setUp()
+        const wait = "{ echo $$ >/tmp/at; until [ -e /tmp/go ]; do sleep 0.1; done; }"
+        host.rewrite = (text) =>
+          text.replace("\nfailpoint() { :; }\n", () => `\nfailpoint() { [ "$1" != bury ] || ${wait}; }\n`)
+        const first = yield* Effect.forkChild(clean(cleanOf()))
+        yield* eventually(Effect.map(out("cat /tmp/at 2>/dev/null"), (text) => text !== ""))
+        const next = runOf(": >/tmp/begun; until [ -e /tmp/end ]; do sleep 0.1; done", {
+          tenant: { ...tenant, claim: "c2", fence: 2 }
+        })
+        const second = yield* Effect.forkChild(run(next))
+        // Longer than a follower waits for the rest to go.
+        yield* host.sh("sleep 3; touch /tmp/go; while [ -e /proc/$(cat /tmp/at) ]; do sleep 0.1; done")
+        yield* eventually(Effect.map(out("ls /tmp/begun 2>/dev/null"), (text) => text !== ""))
+        assert.strictEqual(yield* out(`ls ${STATE}/runs`), "c2")
+        yield* host.sh("touch /tmp/end")
+        for (const { error } of yield* Effect.forEach([first, second], Fiber.join))
+          assert.isUndefined(error, error?.message)
       })
     )
 
@@ -671,25 +696,6 @@ printf 'LAST=no newline' >>/etc/environment`)
         const { error } = yield* Fiber.join(fiber)
         assert.isUndefined(error, error?.message)
         assert.strictEqual(yield* out("cat /tmp/ran"), "x")
-      })
-    )
-
-    it.live("a step that had not become itself when a cleaning killed its driver never does", () =>
-      Effect.gen(function* () {
-        const { clean, host, out, run } = yield* setUp()
-        const wait = "{ mkdir /tmp/first && : >/tmp/at && until [ -e /tmp/go ]; do sleep 0.1; done; } 2>/dev/null"
-        const between = /kill_tagged '.*of the run.*\n/
-        host.rewrite = (text) =>
-          text
-            .replace("\n  bs_session=", (line) => `\n  ${wait}${line}`)
-            // Between one look for what is to be killed and the next.
-            .replace(between, (line) => `${line}  : >/tmp/go; sleep 1\n`)
-        const first = yield* Effect.forkChild(Effect.exit(run(runOf("touch /tmp/ran; sleep 2000"))))
-        yield* eventually(Effect.map(out("ls /tmp/at 2>/dev/null"), (text) => text !== ""))
-        const { error } = yield* clean(cleanOf({ tenant: { ...tenant, fence: 2 } }))
-        assert.isUndefined(error, error?.message)
-        yield* Fiber.interrupt(first)
-        assert.strictEqual(yield* out("ls /tmp/go /tmp/ran 2>/dev/null"), "/tmp/go")
       })
     )
 

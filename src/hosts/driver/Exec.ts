@@ -84,6 +84,8 @@ const STORE_AND_RUN = `sh -c '${[
   `{ read -r ${"x ".repeat(21)}s x </proc/$$/stat; } 2>/dev/null`,
   "f=$d/incoming.$$.$s",
   "while [ -e $f ]; do f=$f.x; done",
+  // A text that was cut short within a definition ends this shell.
+  'trap "rm -f $f" EXIT',
   '{ [ -d $d/lock ] || mkdir -p -m 700 $d $d/lock; } && cat >$f && { set -- $f; [ -z "$BASH_VERSION" ] || exec sh $f $f; . $f; }',
   "rm -f $f",
   `printf "\\n${NO_STORE}\\n"`,

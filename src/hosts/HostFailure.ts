@@ -83,7 +83,7 @@ export const fromRefusal = (host: string, refusal: Refusal, useSudo: boolean): H
     case "journal-lost":
       return refused(
         "JournalLost",
-        `${host} says that a bootstrap began, but its journal below ${STATE_DIR} is gone; it is cleaned before a new run.`
+        `${host} says that a bootstrap began, but its record or journal below ${STATE_DIR} is gone; it is cleaned before a new run.`
       )
     case "unsupported":
       return refused("Unsupported", unsupportedText(host, refusal.detail, useSudo))

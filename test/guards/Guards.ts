@@ -507,6 +507,14 @@ export const guards: ReadonlyArray<Guard> = [
     tests: ["test/hosts/driver.test.ts"]
   },
   {
+    name: "record-gone-begins-nothing",
+    file: "src/simulation/hosts/Driver.ts",
+    promise: "a host whose record was taken away is not taken for a new one",
+    guard: 'if (request.verb === "run" && began(kernel))',
+    instead: "if (false)",
+    tests: ["test/simulation/hosts/conformance.test.ts"]
+  },
+  {
     name: "request-of-a-living-driver",
     file: `${DRIVER}/process.sh`,
     promise: "what a living driver runs is not swept, though the one it was sent to is gone",

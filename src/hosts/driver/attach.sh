@@ -53,6 +53,14 @@ take_over() {
   fi
 }
 
+# Did a driver begin that no cleaning has buried?
+began() {
+  for be_driver in "$STATE"/runs/*/driver; do
+    [ ! -e "$be_driver" ] || return 0
+  done
+  return 1
+}
+
 begin_run() {
   [ ! -e "$STATE/runs" ] || rm -rf "$STATE/runs"
   mkdir -p "$DIR/out" || fail "can not make $DIR"
@@ -80,6 +88,8 @@ attach_run() {
   JOURNAL=$DIR/journal
   enter
   if may_begin; then
+    # Somebody took the record away, and not what it stands for: steps have run, or are running.
+    [ "$T_state" != none ] || ! began || refuse journal-lost
     begin_run
     unlock
     return 0

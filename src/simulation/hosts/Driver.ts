@@ -208,6 +208,11 @@ const continueClean = Effect.fnUntraced(function* (
   return "resumed"
 })
 
+/** Did a driver begin that no cleaning has buried? */
+const began = ({ disk, processes }: HostParts["kernel"]): boolean =>
+  processes().some(({ role }) => role === "runner") ||
+  disk.list(RUNS).some((path) => path.endsWith("/run.journal") && (readJournal(disk, path)?.fates.size ?? 0) > 0)
+
 /** Everything that decides and writes, under the host's lock. */
 const attach = Effect.fnUntraced(function* (
   host: HostParts,
@@ -223,6 +228,8 @@ const attach = Effect.fnUntraced(function* (
       kernel.disk.remove(RUNS)
       return "buried"
     case "Untouched":
+      // Somebody took the record away, and not what it stands for.
+      if (request.verb === "run" && began(kernel)) return { why: "journal-lost" }
       return yield* request.verb === "run" ? startRun(host, request) : startClean(host, request, "all")
     case "Freed":
       return yield* request.verb === "run" ? startRun(host, request) : startClean(host, request, "verify")

@@ -90,6 +90,7 @@ export const makeShellHost = Effect.fnUntraced(function* (parts: ShellParts): Ef
     running: (comm) =>
       Effect.map(output(`cat /proc/[0-9]*/comm 2>/dev/null | grep -cx ${quoted(comm)}`), (text) => Number(text.trim())),
     startUntagged: (path) => run(`setsid ${quoted(path)} 1000 </dev/null >/dev/null 2>&1 &`),
+    loseRecord: run(`rm -f ${STATE_DIR}/tenancy`),
     loseJournal: (claim) => run(`rm -f ${STATE_DIR}/runs/${claim}/journal`),
     killDriver: run(
       `for f in ${STATE_DIR}/runs/*/driver ${STATE_DIR}/runs/*/clean/*/driver; do [ ! -e "$f" ] || { read -r boot pid start <"$f"; kill -9 "$pid"; }; done`

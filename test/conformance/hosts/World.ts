@@ -47,6 +47,8 @@ export interface ConformanceHost {
   /** Starts it as root, in the background, outside of any run. */
   readonly startUntagged: (path: string) => Effect.Effect<void>
   readonly loseJournal: (claim: string) => Effect.Effect<void>
+  /** The record of who holds the host is gone, as when a person removes it. */
+  readonly loseRecord: Effect.Effect<void>
   /** SIGKILL to the detached driver, and to nothing else. */
   readonly killDriver: Effect.Effect<void>
   /**

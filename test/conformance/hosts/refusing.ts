@@ -98,6 +98,24 @@ export const refusing: ReadonlyArray<Scenario> = [
     })
   },
   {
+    title:
+      "a record that was taken away by hand begins nothing beside what runs, nor on what that left; a cleaning works",
+    play: Effect.fnUntraced(function* (bench) {
+      const { host, runs } = bench
+      const request = runOf([step(host, "one", waitFor(host, "one")), success(host)])
+      const first = yield* Effect.forkChild(outcome(runs.run(host.access, request)))
+      yield* eventuallyTold(host, "begin one")
+      yield* host.loseRecord
+      assertError(yield* outcome(runs.run(host.access, request)), "JournalLost")
+      yield* open(host, "one")
+      assertWell(yield* Fiber.join(first))
+      assertError(yield* outcome(runs.run(host.access, request)), "JournalLost")
+      yield* assertOnce(host, "one", "success")
+      assertWell(yield* outcome(runs.clean(host.access, cleanOf([]))))
+      assert.strictEqual(yield* stateOf(bench), "free")
+    })
+  },
+  {
     title: "a cleaned claim can't start again; a greater fence can, as the same claim or as another",
     play: Effect.fnUntraced(function* ({ host, runs }) {
       const request = runOf([step(host, "one"), success(host)])

@@ -6,7 +6,7 @@ import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
-import { STATE_DIR } from "../../../src/hosts/Protocol.ts"
+import { STATE_DIR, TENANCY_FILE } from "../../../src/hosts/Protocol.ts"
 import { root, SIMULATED_KEY, sudoer, withoutSudo } from "../../../src/simulation/hosts/Accounts.ts"
 import { journalPath } from "../../../src/simulation/hosts/Journal.ts"
 import { makeSimulatedHosts } from "../../../src/simulation/hosts/SimulatedHosts.ts"
@@ -67,6 +67,7 @@ export const makeMemoryHost: Effect.Effect<ConformanceHost, never, Scope.Scope> 
     running: (comm) => Effect.sync(() => kernel.processes().filter((process) => process.comm === comm).length),
     startUntagged: (path) =>
       Effect.asVoid(kernel.spawn({ comm: path.split("/").at(-1) ?? path, role: "service" }, () => Effect.never)),
+    loseRecord: Effect.sync(() => void disk.remove(TENANCY_FILE)),
     loseJournal: (claim) => Effect.sync(() => void disk.remove(journalPath(claim, "run"))),
     killDriver: Effect.asVoid(host.killDriver),
     failAt: (n, how = "process") =>

@@ -13,7 +13,7 @@ import ssh2 from "ssh2"
 import { workerBootstrap } from "../../../src/domain/BootstrapScript.ts"
 import { cleaning } from "../../../src/domain/Cleaning.ts"
 import { commandsAsScript, parseCloudConfig, renderCloudConfig } from "../../../src/domain/CloudConfig.ts"
-import { SENTINEL, TENANCY_FILE } from "../../../src/hosts/Protocol.ts"
+import { SENTINEL, STATE_DIR, TENANCY_FILE } from "../../../src/hosts/Protocol.ts"
 import { root } from "../../../src/simulation/hosts/Accounts.ts"
 import { type K0sStart, KUBELET_CONF } from "../../../src/simulation/hosts/K0s.ts"
 import { makeSimulatedHosts } from "../../../src/simulation/hosts/SimulatedHosts.ts"
@@ -246,7 +246,7 @@ describe("the witness on a host", () => {
       const files = [{ path: "/etc/theirs", content: new Uint8Array([1]), mode: "0600" }]
       yield* speak(hosts.client, targetOf(ADDRESS), runOf([NO_STEPS], { files, sentinel: false }))
       // What a driver without a tenancy record would let through.
-      host.disk.remove(TENANCY_FILE)
+      host.disk.remove(STATE_DIR)
       const other = runOf([NO_STEPS], { tenant: tenant("claim-b"), dataHash: "bbbb", sentinel: false })
       yield* speak(hosts.client, targetOf(ADDRESS), other)
       assert.strictEqual(doubleTenants(hosts.witness.entries()).length, 1)

@@ -1,5 +1,5 @@
 /**
- * Owns how a scenario is repeated: set up once, one warm-up that is thrown away, then each repetition beside its limit, in
+ * Owns how a scenario is repeated: set up once, warm-ups that are thrown away, then each repetition beside its limit, in
  * alternating order so that drift of the machine (heat, caches, neighbours) falls on both. Does not own what is measured.
  */
 import * as Duration from "effect/Duration"
@@ -8,9 +8,20 @@ import { type MachineFacts, machineFacts } from "./MachineFacts.ts"
 import { BenchError, type Parameters, type Prepared, type Sample, type Scenario } from "./Scenario.ts"
 import { alsoMedians, distance, type Spread, spread } from "./Statistics.ts"
 
-/** One repetition of the slowest scenario takes a minute or two; past this it hangs. */
-const REPETITION_LIMIT = Duration.minutes(10)
 const SETUP_LIMIT = Duration.minutes(10)
+
+export const DEFAULT_WARM_UPS = 1
+/** One repetition of the slowest scenario takes a minute or two, as it is. */
+export const DEFAULT_MINUTES = 10
+
+export interface Options {
+  /** At least 1. */
+  readonly repetitions: number
+  readonly warmUps?: number
+  /** A repetition that takes longer hangs. */
+  readonly limit?: Duration.Duration
+  readonly overrides: Readonly<Record<string, number>>
+}
 
 export interface Result extends Spread {
   readonly scenario: string
@@ -37,18 +48,19 @@ const bounded =
         )
     })
 
-/** `repetitions` is at least 1. */
-const repeat = Effect.fnUntraced(function* (scenario: Scenario, prepared: Prepared, repetitions: number) {
-  const guard = bounded(scenario, "a repetition", REPETITION_LIMIT)
+const repeat = Effect.fnUntraced(function* (scenario: Scenario, prepared: Prepared, options: Options) {
+  const guard = bounded(scenario, "a repetition", options.limit ?? Duration.minutes(DEFAULT_MINUTES))
   const run = guard(prepared.run)
   const limit = prepared.limit === undefined ? undefined : guard(prepared.limit)
   const runs: Array<Sample> = []
   const limits: Array<Sample> = []
   const measureRun = Effect.map(run, (sample) => void runs.push(sample))
   const measureLimit = limit === undefined ? Effect.void : Effect.map(limit, (sample) => void limits.push(sample))
-  yield* run
-  if (limit !== undefined) yield* limit
-  for (let repetition = 0; repetition < repetitions; repetition++) {
+  for (let warmUp = 0; warmUp < (options.warmUps ?? DEFAULT_WARM_UPS); warmUp++) {
+    yield* run
+    if (limit !== undefined) yield* limit
+  }
+  for (let repetition = 0; repetition < options.repetitions; repetition++) {
     if (repetition % 2 === 0) yield* Effect.andThen(measureRun, measureLimit)
     else yield* Effect.andThen(measureLimit, measureRun)
   }
@@ -56,10 +68,7 @@ const repeat = Effect.fnUntraced(function* (scenario: Scenario, prepared: Prepar
 })
 
 /** Sets up, repeats, undoes. `overrides` replace the scenario's parameters; an unknown one is refused. */
-export const runScenario = Effect.fn("Bench.runScenario")(function* (
-  scenario: Scenario,
-  options: { readonly repetitions: number; readonly overrides: Readonly<Record<string, number>> }
-) {
+export const runScenario = Effect.fn("Bench.runScenario")(function* (scenario: Scenario, options: Options) {
   const unknown = Object.keys(options.overrides).filter((name) => !(name in scenario.parameters))
   if (unknown.length > 0) {
     const known = Object.keys(scenario.parameters).join(", ")
@@ -72,7 +81,7 @@ export const runScenario = Effect.fn("Bench.runScenario")(function* (
   const { runs, limits } = yield* Effect.scoped(
     Effect.gen(function* () {
       const prepared = yield* bounded(scenario, "setting up", SETUP_LIMIT)(scenario.setup(parameters))
-      return yield* repeat(scenario, prepared, options.repetitions)
+      return yield* repeat(scenario, prepared, options)
     })
   )
   const measured = spread(runs.map(({ value }) => value))

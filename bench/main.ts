@@ -7,12 +7,13 @@ import * as NodeServices from "@effect/platform-node/NodeServices"
 import * as Console from "effect/Console"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import packageJson from "../package.json" with { type: "json" }
 import { type Outcome, toJsonLine, toListing, toTable } from "./Report.ts"
-import { runScenario } from "./Runner.ts"
+import { DEFAULT_MINUTES, DEFAULT_WARM_UPS, runScenario } from "./Runner.ts"
 import { BenchError, type Scenario } from "./Scenario.ts"
 import { scenarios } from "./scenarios/index.ts"
 
@@ -20,6 +21,7 @@ import { scenarios } from "./scenarios/index.ts"
 const MAX_REPETITIONS = 1000
 const MAX_MACHINES = 1_000_000
 const DEFAULT_REPETITIONS = 5
+const MAX_MINUTES = 24 * 60
 
 const between = (minimum: number, maximum: number) =>
   Schema.Int.pipe(Schema.check(Schema.isBetween({ minimum, maximum })))
@@ -36,8 +38,18 @@ const flags = {
   scenario: Flag.String("scenario").pipe(Flag.withDescription("Run only this scenario"), Flag.optional),
   repetitions: Flag.Int("repetitions").pipe(
     Flag.withSchema(between(1, MAX_REPETITIONS)),
-    Flag.withDescription("Measured repetitions, after one warm-up"),
+    Flag.withDescription("Measured repetitions, after the warm-ups"),
     Flag.withDefault(DEFAULT_REPETITIONS)
+  ),
+  warmUps: Flag.Int("warm-ups").pipe(
+    Flag.withSchema(between(0, MAX_REPETITIONS)),
+    Flag.withDescription("Repetitions that are thrown away first; none where one takes minutes"),
+    Flag.withDefault(DEFAULT_WARM_UPS)
+  ),
+  minutes: Flag.Int("minutes").pipe(
+    Flag.withSchema(between(1, MAX_MINUTES)),
+    Flag.withDescription("Minutes until a repetition is said to hang"),
+    Flag.withDefault(DEFAULT_MINUTES)
   ),
   machines: Flag.Int("machines").pipe(
     Flag.withSchema(between(1, MAX_MACHINES)),
@@ -78,18 +90,18 @@ const command = Command.make("bench", flags, (input) =>
       ...(yield* numbers(input.set)),
       ...(Option.isSome(input.machines) ? { machines: input.machines.value } : {})
     }
+    const { minutes, repetitions, warmUps } = input
+    const options = { repetitions, warmUps, limit: Duration.minutes(minutes), overrides }
     const outcomes: Array<Outcome> = []
     for (const scenario of yield* chosen(input.scenario)) {
       const why = yield* scenario.unavailable
       if (why !== undefined && Option.isSome(input.scenario)) {
         return yield* new BenchError({ scenario: scenario.name, message: why })
       }
-      yield* Console.error(
-        why === undefined ? `${scenario.name}: ${input.repetitions} × …` : `${scenario.name}: skipped`
-      )
+      yield* Console.error(why === undefined ? `${scenario.name}: ${repetitions} × …` : `${scenario.name}: skipped`)
       const outcome: Outcome =
         why === undefined
-          ? { _tag: "Measured", result: yield* runScenario(scenario, { repetitions: input.repetitions, overrides }) }
+          ? { _tag: "Measured", result: yield* runScenario(scenario, options) }
           : { _tag: "Skipped", scenario: scenario.name, why }
       outcomes.push(outcome)
       if (input.json) yield* Console.log(toJsonLine(outcome))

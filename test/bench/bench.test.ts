@@ -1,6 +1,7 @@
 /** Holds what a benchmark result promises: how it was repeated, what its numbers mean, and that every scenario is well formed. */
 import { spawnSync } from "node:child_process"
 import { assert, describe, it } from "@effect/vitest"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Ref from "effect/Ref"
@@ -88,6 +89,22 @@ describe("runScenario", () => {
       ])
       assert.deepInclude(result, { median: 20, min: 10, max: 30, ratio: 4, repetitions: 3, also: { double: 40 } })
       assert.deepInclude(result.limit, { median: 5, min: 5, max: 50 })
+    })
+  )
+  it.effect("a scenario whose repetition takes minutes need not be warmed up, and may take longer", () =>
+    Effect.gen(function* () {
+      const log = yield* noLog
+      const slow = scripted(log, { run: [7] })
+      const scenario: Scenario = {
+        ...slow,
+        setup: (parameters) =>
+          Effect.map(slow.setup(parameters), ({ run }) => ({ run: Effect.andThen(Effect.sleep("20 minutes"), run) }))
+      }
+      const options = { repetitions: 1, warmUps: 0, limit: Duration.minutes(30), overrides: {} }
+      const fiber = yield* Effect.forkChild(runScenario(scenario, options))
+      yield* TestClock.adjust("20 minutes")
+      assert.strictEqual((yield* Fiber.join(fiber)).median, 7)
+      assert.deepStrictEqual(yield* Ref.get(log), ["setup", "run", "undo"])
     })
   )
   it.effect("has no ratio without a limit", () =>

@@ -9,7 +9,10 @@ import { TOKEN_FILE } from "./Plan.ts"
 export const SECRET = "canary"
 export const canaryOf = (owner: string): string => `${SECRET}-token-of-${owner}-0123456789abcdef`
 
-/** A worker's bootstrap as our own data has it: a token file that nobody else may read, k0s, the sentinel. */
+/**
+ * A worker's bootstrap as our own data has it: a token file that nobody else may read, k0s, the sentinel. Forced, for a step
+ * whose end power loss took may run again, and only a person could mend one that can't.
+ */
 export const bootstrapData = (machine: string): string => `#cloud-config
 write_files:
   - path: ${TOKEN_FILE}
@@ -19,7 +22,7 @@ runcmd:
   - echo ${machine}
   - |
     # step: install k0s
-    /usr/local/bin/k0s install worker --token-file ${TOKEN_FILE}
+    /usr/local/bin/k0s install worker --force --token-file ${TOKEN_FILE}
   - |
     # step: start k0s
     /usr/local/bin/k0s start

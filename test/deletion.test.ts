@@ -156,6 +156,26 @@ describe("deletion", () => {
     })
   )
 
+  it.effect("while a cleaning takes very long: said after half an hour, and followed again until it ends", () =>
+    Effect.gen(function* () {
+      const { world, hosts } = yield* team
+      const slow = [1, 2, 3, 4, 5].map((index) => `sleep ${index}`)
+      yield* world.kube.patch(PooledRemoteMachines, at("h1"), { spec: { machine: { customCleanUpCommands: slow } } })
+      for (const [index] of slow.entries()) hosts[0]?.script(`clean-up ${index + 1}`, { duration: 9 * 60_000 })
+      yield* world.startProvider()
+      yield* pass(20)
+      yield* world.kube.delete(RemoteMachines, at("m1"))
+      yield* pass(31 * 60)
+      const held = yield* world.kube.get(RemoteMachines, at("m1"))
+      assert.strictEqual(held.status?.conditions?.find((one) => one.type === "Ready")?.reason, "CleaningTimedOut")
+      yield* pass(16 * 60)
+      assert.strictEqual((yield* Effect.flip(world.kube.get(RemoteMachines, at("m1")))).reason, "NotFound")
+      const begun = world.witness.entries().flatMap((one) => (one._tag === "StepBegan" ? [one.name] : []))
+      for (const [index] of slow.entries())
+        assert.strictEqual(begun.filter((name) => name === `clean-up ${index + 1}`).length, 1, begun.join())
+    })
+  )
+
   it.effect(
     "without the key (its finalizer was taken away by hand): given up on in bounded time, and said loudly",
     () =>

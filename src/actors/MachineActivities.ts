@@ -28,7 +28,7 @@ import { ObjectChanged } from "./ObjectRecorder.ts"
 import { annotation, keyOf, runOf } from "./Objects.ts"
 import { changed } from "./ObjectWatch.ts"
 import type { PoolAllocatorShape } from "./PoolAllocator.ts"
-import { limitsOf, RunLimits, timedOut } from "./RunLimits.ts"
+import { CLEANING_MILLIS, cleaningTimedOut, limitsOf, RunLimits, timedOut } from "./RunLimits.ts"
 
 /** What someone may have mended where no watch shows it (on the host) is looked at again after this long, milliseconds. */
 export const RECHECK_MILLIS = 60_000
@@ -225,6 +225,10 @@ export const make = (services: Services) => {
           return post(
             Event.Failed({ attempt, failure: hostFailure(error, machine, HostPlan.redaction(undefined, access)) })
           )
+        }),
+        Effect.timeoutOrElse({
+          duration: CLEANING_MILLIS,
+          orElse: () => post(Event.Failed({ attempt, failure: cleaningTimedOut(machine) }))
         })
       )
     }).pipe(

@@ -12,7 +12,7 @@ import * as Names from "../api/Names.ts"
 import { type PooledRemoteMachine, PooledRemoteMachines } from "../api/PooledRemoteMachine.ts"
 import { backoffMillis, QUARANTINE_BACKOFF } from "../domain/Backoff.ts"
 import { type Claim, encodeClaim, type RunRecord } from "../domain/Claim.ts"
-import { CLEAN_BUDGET, type Failure, type Pins } from "../domain/Machine.ts"
+import { CLEAN_BUDGET, type Pins } from "../domain/Machine.ts"
 import * as notices from "../domain/MachineNotices.ts"
 import { type HostAccess, HostRuns } from "../hosts/HostRuns.ts"
 import { KubeClient } from "../kube/KubeClient.ts"
@@ -20,14 +20,13 @@ import { EventRecorder } from "./EventRecorder.ts"
 import { isUnpinned, pinPatch, pinsOf } from "./HostPins.ts"
 import * as HostPlan from "./HostPlan.ts"
 import { hostFailure } from "./MachineFailures.ts"
-import { annotation, asMachine, claimOf, keyOf } from "./Objects.ts"
+import { annotation, asMachine, claimOf } from "./Objects.ts"
+import { CLEANING_MILLIS, cleaningTimedOut } from "./RunLimits.ts"
 
 /** How often it is looked who is due, milliseconds. */
 export const TICK_MILLIS = 30_000
 /** Hosts that are cleaned at one time: machines must not wait for sessions because of them. */
 export const RETRIES_IN_FLIGHT = 2
-/** One try, milliseconds: the steps' own limits and a slow host. */
-export const RETRY_TIMEOUT_MILLIS = 1_800_000
 
 /** Value of annotation `release` when it was not a person. */
 export const RELEASED_CLEAN = "cleaned"
@@ -102,16 +101,7 @@ const clean = Effect.fnUntraced(function* (one: Quarantined) {
         ? Effect.void
         : Effect.fail(hostFailure(error, machine, HostPlan.redaction(undefined, access)))
     ),
-    Effect.timeoutOrElse({
-      duration: RETRY_TIMEOUT_MILLIS,
-      orElse: () =>
-        Effect.fail<Failure>({
-          reason: "CleaningTimedOut",
-          message: `Cleaning ${keyOf(host)} took longer than ${RETRY_TIMEOUT_MILLIS / 60_000} minutes.`,
-          retry: "backoff",
-          ofHost: true
-        })
-    })
+    Effect.timeoutOrElse({ duration: CLEANING_MILLIS, orElse: () => Effect.fail(cleaningTimedOut(host)) })
   )
 })
 

@@ -1,10 +1,12 @@
 /**
  * Owns how long a bootstrap may take: each step, and the whole; the operator's flags, and a machine's own annotations,
- * which count more. Steps are timed on the host, the whole is timed here, from the moment the host was first taken.
+ * which count more. Steps are timed on the host, the whole is timed here, from the moment the host was first taken. And how
+ * long a try at cleaning may.
  */
 import * as Context from "effect/Context"
 import * as Result from "effect/Result"
 import * as Names from "../api/Names.ts"
+import type { PooledRemoteMachine } from "../api/PooledRemoteMachine.ts"
 import type { RemoteMachine } from "../api/RemoteMachine.ts"
 import { durationText, parseDuration } from "../domain/Duration.ts"
 import type { Failure } from "../domain/Machine.ts"
@@ -50,6 +52,19 @@ export const limitsOf = (machine: RemoteMachine, limits: RunLimits): Result.Resu
     stepSeconds: own(machine, Names.STEP_TIMEOUT_ANNOTATION, limits.stepSeconds),
     bootstrapSeconds: own(machine, Names.BOOTSTRAP_TIMEOUT_ANNOTATION, limits.bootstrapSeconds)
   })
+
+/** One try at cleaning, milliseconds: its steps' own limits, and a slow host. What still runs then is followed by the next. */
+export const CLEANING_MILLIS = 1_800_000
+
+/** `what`: the machine, or the quarantined host. It counts as a try, so that nobody waits for ever for a host that hangs. */
+export const cleaningTimedOut = (what: RemoteMachine | PooledRemoteMachine): Failure => ({
+  reason: "CleaningTimedOut",
+  message:
+    `Cleaning the host of ${keyOf(what)} took longer than ${durationText(CLEANING_MILLIS / 1_000)}, and is waited for again. ` +
+    "Look at the host: what hangs there?",
+  retry: "backoff",
+  ofHost: true
+})
 
 export const timedOut = (machine: RemoteMachine, seconds: number): Failure => ({
   reason: "BootstrapTimedOut",

@@ -48,10 +48,13 @@ const ofMachine = (
   if (isReady(machine)) return isHeld(machine, hosts) ? [] : [{ what: `${name} is Ready, and its host does not know` }]
   // Without a host it may wait for ever, as long as there is none for it.
   if (machine.spec.pool === undefined) {
-    const other = machines.some((one) => one !== machine && one.spec.address === machine.spec.address)
-    if (other && claimOf(machine) === undefined && phase === "Pending") return []
-    // Given up on by its last tenant: only a person can say that it may be taken over.
+    const others = machines.filter((one) => one !== machine && one.spec.address === machine.spec.address)
+    if (others.length > 0 && claimOf(machine) === undefined && phase === "Pending") return []
     const tenancy = host?.tenancy()
+    // Claimed while an old list hid the one that has the address: the host itself says whose it is, until that one leaves.
+    if (phase === "Claimed" && tenancy !== undefined && others.some((one) => claimOf(one)?.id === tenancy.claim))
+      return []
+    // Given up on by its last tenant: only a person can say that it may be taken over.
     if (tenancy?.state === "quarantined" && tenancy.claim !== claimOf(machine)?.id) return []
   } else if (phase === "Claimed" && isForgotten(host, claimOf(machine), lost)) {
     return []

@@ -10,7 +10,7 @@ import * as Names from "../../src/api/Names.ts"
 import { PooledRemoteMachines } from "../../src/api/PooledRemoteMachine.ts"
 import { RemoteMachines } from "../../src/api/RemoteMachine.ts"
 import type { HostRunsShape } from "../../src/hosts/HostRuns.ts"
-import { TENANCY_FILE } from "../../src/hosts/Protocol.ts"
+import { STATE_DIR } from "../../src/hosts/Protocol.ts"
 import type { JsonObject, KubeClientShape } from "../../src/kube/KubeClient.ts"
 import { judge } from "../../src/simulation/Checkers.ts"
 import type { Wrap } from "../../src/simulation/Processes.ts"
@@ -103,8 +103,8 @@ describe("checkers", () => {
       Effect.gen(function* () {
         const world = yield* withProvider({ hosts: neverCleans })
         yield* remove(world)
-        // The record that would have refused the next one.
-        world.hosts.hosts()[0]?.disk.remove(TENANCY_FILE)
+        // The record that would have refused the next one, and the journal that would have told of it.
+        world.hosts.hosts()[0]?.disk.remove(STATE_DIR)
         yield* createMachine(world.kube, { name: "m2", pool: "default", data: DATA })
         yield* pass(60)
         const judged = judge(evidence(world))

@@ -19,7 +19,7 @@ export interface Options {
   readonly repetitions: number
   readonly warmUps?: number
   /** A repetition that takes longer hangs. */
-  readonly limit?: Duration.Duration
+  readonly timeout?: Duration.Duration
   readonly overrides: Readonly<Record<string, number>>
 }
 
@@ -49,7 +49,7 @@ const bounded =
     })
 
 const repeat = Effect.fnUntraced(function* (scenario: Scenario, prepared: Prepared, options: Options) {
-  const guard = bounded(scenario, "a repetition", options.limit ?? Duration.minutes(DEFAULT_MINUTES))
+  const guard = bounded(scenario, "a repetition", options.timeout ?? Duration.minutes(DEFAULT_MINUTES))
   const run = guard(prepared.run)
   const limit = prepared.limit === undefined ? undefined : guard(prepared.limit)
   const runs: Array<Sample> = []

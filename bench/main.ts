@@ -91,7 +91,7 @@ const command = Command.make("bench", flags, (input) =>
       ...(Option.isSome(input.machines) ? { machines: input.machines.value } : {})
     }
     const { minutes, repetitions, warmUps } = input
-    const options = { repetitions, warmUps, limit: Duration.minutes(minutes), overrides }
+    const options = { repetitions, warmUps, timeout: Duration.minutes(minutes), overrides }
     const outcomes: Array<Outcome> = []
     for (const scenario of yield* chosen(input.scenario)) {
       const why = yield* scenario.unavailable

@@ -19,7 +19,7 @@ import { type BootstrapConfig, needsToken, type Renderer, render } from "./Boots
 import * as Sources from "./BootstrapSources.ts"
 import * as Tokens from "./BootstrapTokenSecrets.ts"
 import * as Controllers from "./ControllerJoin.ts"
-import { keyOf } from "./Objects.ts"
+import { keyOf, versionOf } from "./Objects.ts"
 import { changedSince, changeOf, look } from "./ObjectWatch.ts"
 import * as Workload from "./WorkloadAccess.ts"
 
@@ -123,7 +123,6 @@ export const make = (services: Services) => {
 
   /** The token of the data that was written or read last: reading it anew costs more than all the rest of a look. */
   let read: { readonly version: string; readonly token: Data.DataToken } | undefined
-  const versionOf = ({ metadata }: Secret) => `${metadata.uid}/${metadata.resourceVersion}`
 
   /** A worker's data without a token is data that we don't understand. */
   const tokenIn = (secret: Secret): Data.DataToken => {

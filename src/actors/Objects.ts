@@ -74,6 +74,9 @@ export const endpointOf = (machine: RemoteMachine): string | undefined =>
 export const isGone = ({ metadata }: Pick<KubeObject, "metadata">): boolean =>
   metadata.deletionTimestamp !== undefined && (metadata.finalizers ?? []).length === 0
 
+/** Where it is the same, nothing was written between. */
+export const versionOf = ({ metadata }: KubeObject): string => `${metadata.uid}/${metadata.resourceVersion}`
+
 /** A cache may lag behind an answer to our own write. resourceVersions of one object grow (KEP-5504). */
 export const isOlder = (seen: KubeObject, known: KubeObject | undefined): boolean =>
   known !== undefined &&

@@ -15,6 +15,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Semaphore from "effect/Semaphore"
+import type { KubeObject } from "../api/Kind.ts"
 import type { PooledRemoteMachine } from "../api/PooledRemoteMachine.ts"
 import type { RemoteMachine } from "../api/RemoteMachine.ts"
 import { API_BACKOFF, backoffMillis } from "../domain/Backoff.ts"
@@ -24,7 +25,7 @@ import { KubeClient } from "../kube/KubeClient.ts"
 import type { KubeError } from "../kube/KubeError.ts"
 import { newClaimId } from "./ClaimId.ts"
 import * as ClaimWrites from "./ClaimWrites.ts"
-import { claimOf, isGone, isOlder, keyOf, machineView, setAsideFor } from "./Objects.ts"
+import { claimOf, isGone, isOlder, keyOf, machineView, setAsideFor, versionOf } from "./Objects.ts"
 import * as PoolStatus from "./PoolStatus.ts"
 import * as PoolVerdicts from "./PoolVerdicts.ts"
 import { unfailing } from "./Unfailing.ts"
@@ -100,11 +101,11 @@ const tellsMore = (
   knownMachine: RemoteMachine | undefined,
   knownHost: PooledRemoteMachine | undefined
 ): boolean =>
-  (machine !== undefined && versionOf(machine) !== versionOf(knownMachine)) ||
-  (host === undefined ? why === "host-taken" && knownHost !== undefined : versionOf(host) !== versionOf(knownHost))
+  (machine !== undefined && differs(machine, knownMachine)) ||
+  (host === undefined ? why === "host-taken" && knownHost !== undefined : differs(host, knownHost))
 
-const versionOf = (object: RemoteMachine | PooledRemoteMachine | undefined): string | undefined =>
-  object === undefined ? undefined : `${object.metadata.uid}/${object.metadata.resourceVersion}`
+const differs = (object: KubeObject, known: KubeObject | undefined): boolean =>
+  known === undefined || versionOf(object) !== versionOf(known)
 
 const make = Effect.gen(function* () {
   const kube = yield* KubeClient

@@ -100,7 +100,7 @@ describe("runScenario", () => {
         setup: (parameters) =>
           Effect.map(slow.setup(parameters), ({ run }) => ({ run: Effect.andThen(Effect.sleep("20 minutes"), run) }))
       }
-      const options = { repetitions: 1, warmUps: 0, limit: Duration.minutes(30), overrides: {} }
+      const options = { repetitions: 1, warmUps: 0, timeout: Duration.minutes(30), overrides: {} }
       const fiber = yield* Effect.forkChild(runScenario(scenario, options))
       yield* TestClock.adjust("20 minutes")
       assert.strictEqual((yield* Fiber.join(fiber)).median, 7)

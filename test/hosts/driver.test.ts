@@ -92,6 +92,16 @@ const eventually = (condition: Effect.Effect<boolean>): Effect.Effect<void> =>
 /** Processes of the driver, whatever role; `[s]h` so that the question is not its own answer. */
 const DRIVERS = `cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\000' ' ' | grep -c -e '[s]h ${STATE}/' -e '[s]h -c umask 077'`
 
+/** SIGKILL to who follows run c1, and to its driver. */
+const KILL_FOLLOWERS = `for f in ${STATE}/runs/c1/follow-*.fifo; do f=\${f#*follow-}; kill -9 "\${f%%.*}"; done`
+const KILL_DRIVER = `read -r boot pid start <${STATE}/runs/c1/driver; kill -9 "$pid"`
+
+/** A driver that was launched does this before anybody can know of it. */
+const lateDriver =
+  (script: string) =>
+  (text: string): string =>
+    text.replace('\n  parse_request "$0" || exit 1\n', (line) => `${line}  ${script}\n`)
+
 describe("the text", () => {
   for (const shell of shells)
     it(`is understood by ${shell}`, () => {
@@ -489,7 +499,7 @@ printf 'LAST=no newline' >>/etc/environment`)
         const first = yield* Effect.forkChild(Effect.exit(Stream.runDrain(runs.run(access, request))))
         yield* eventually(Effect.map(out("ls /tmp/at 2>/dev/null"), (text) => text !== ""))
         yield* Fiber.interrupt(first)
-        yield* host.sh(`for f in ${STATE}/runs/c1/follow-*.fifo; do f=\${f#*follow-}; kill -9 "\${f%%.*}"; done`)
+        yield* host.sh(KILL_FOLLOWERS)
         const second = yield* Effect.forkChild(run(request))
         // The first one's is still named there.
         yield* eventually(Effect.map(out(`ls ${STATE}/runs/c1/follow-*.fifo | wc -l`), (count) => count === "2"))
@@ -504,14 +514,14 @@ printf 'LAST=no newline' >>/etc/environment`)
       Effect.gen(function* () {
         const { access, host, out, run, runs } = yield* setUp()
         const wait = ": >/tmp/at; until [ -e /tmp/go ]; do sleep 0.1; done"
-        host.rewrite = (text) => text.replace('\n  parse_request "$0" || exit 1\n', (line) => `${line}  ${wait}\n`)
+        host.rewrite = lateDriver(wait)
         const request = runOf("cat /srv/placed >>/tmp/read", {
           files: [{ path: "/srv/placed", content: bytes("whole"), mode: "0600" }]
         })
         const first = yield* Effect.forkChild(Effect.exit(Stream.runDrain(runs.run(access, request))))
         yield* eventually(Effect.map(out("ls /tmp/at 2>/dev/null"), (text) => text !== ""))
         yield* Fiber.interrupt(first)
-        yield* host.sh(`for f in ${STATE}/runs/c1/follow-*.fifo; do f=\${f#*follow-}; kill -9 "\${f%%.*}"; done
+        yield* host.sh(`${KILL_FOLLOWERS}
           rm ${STATE}/incoming.*; touch /tmp/go`)
         yield* eventually(Effect.map(out(DRIVERS), (count) => count === "0"))
         // Nor has it an error to tell: whoever follows by now follows the next one.
@@ -535,8 +545,7 @@ printf 'LAST=no newline' >>/etc/environment`)
         const play = verb === "run" ? run(runOf(script)) : clean(cleanOf({ steps: [step] }))
         const wait =
           "mkdir /tmp/$$; if mkdir /tmp/first; then go=go; else go=late; fi; until [ -e /tmp/$go ]; do sleep 0.1; done"
-        host.rewrite = (text) =>
-          text.replace('\n  parse_request "$0" || exit 1\n', (line) => `${line}  { ${wait}; } 2>/dev/null\n`)
+        host.rewrite = lateDriver(`{ ${wait}; } 2>/dev/null`)
         const fibers = yield* Effect.forEach([1, 2], () => Effect.forkChild(play))
         yield* eventually(Effect.map(out("ls -d /tmp/[0-9]* 2>/dev/null | wc -l"), (count) => count === "2"))
         assert.strictEqual(yield* requests, "2")
@@ -575,8 +584,8 @@ printf 'LAST=no newline' >>/etc/environment`)
         // Cut off, then both killed: the next one sweeps, and runs what it was sent itself.
         yield* Fiber.interrupt(yield* hang)
         assert.notStrictEqual(yield* requests, "")
-        yield* host.sh(`for f in ${STATE}/runs/c1/follow-*.fifo; do f=\${f#*follow-}; kill -9 "\${f%%.*}"; done
-          read -r boot pid start <${STATE}/runs/c1/driver; kill -9 "$pid"`)
+        yield* host.sh(`${KILL_FOLLOWERS}
+          ${KILL_DRIVER}`)
         const next = yield* hang
         assert.strictEqual((yield* requests).split("\n").length, 1)
         // Killed by a cleaning, while its follower lives.
@@ -631,7 +640,7 @@ printf 'LAST=no newline' >>/etc/environment`)
       Effect.gen(function* () {
         const { clean, host, out, run } = yield* setUp()
         const wait = '[ "$Q_verb" = clean ] || { : >/tmp/at; until [ -e /tmp/go ]; do sleep 0.1; done; }'
-        host.rewrite = (text) => text.replace('\n  parse_request "$0" || exit 1\n', (line) => `${line}  ${wait}\n`)
+        host.rewrite = lateDriver(wait)
         const first = yield* Effect.forkChild(run(runOf("touch /tmp/ran")))
         yield* eventually(Effect.map(out("ls /tmp/at 2>/dev/null"), (text) => text !== ""))
         const { error } = yield* clean(cleanOf({ tenant: { ...tenant, fence: 2 } }))
@@ -690,7 +699,7 @@ printf 'LAST=no newline' >>/etc/environment`)
         const script = "echo x >>/tmp/ran; until [ -e /tmp/end ]; do sleep 0.1; done"
         const fiber = yield* Effect.forkChild(run(runOf(script)))
         yield* eventually(Effect.map(out("ls /tmp/at 2>/dev/null"), (text) => text !== ""))
-        yield* host.sh(`read -r boot pid start <${STATE}/runs/c1/driver; kill -9 "$pid"`)
+        yield* host.sh(KILL_DRIVER)
         yield* eventually(Effect.map(out("cat /tmp/ran 2>/dev/null"), (text) => text !== ""))
         yield* host.sh("touch /tmp/go; sleep 1; touch /tmp/end")
         const { error } = yield* Fiber.join(fiber)

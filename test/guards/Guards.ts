@@ -28,7 +28,13 @@ const WRITES = "src/actors/ClaimWrites.ts"
 const claimTests = ["test/actors/allocator.test.ts", "test/actors/machine-crash.test.ts"]
 const ACTIVITIES = "src/actors/MachineActivities.ts"
 const DRIVER = "src/hosts/driver"
-const driverTests = ["test/hosts/driver.test.ts", "test/conformance/hosts.shell.test.ts"]
+const driverTests = [
+  "test/hosts/driver.test.ts",
+  "test/hosts/journal.test.ts",
+  "test/hosts/handover.test.ts",
+  "test/hosts/cleaning.test.ts",
+  "test/conformance/hosts.shell.test.ts"
+]
 const seeds = ["test/simulation/seeds.test.ts"]
 
 export const guards: ReadonlyArray<Guard> = [
@@ -464,7 +470,7 @@ export const guards: ReadonlyArray<Guard> = [
     promise: "writes to the journal count as synchronous only where nothing at all was said against it",
     guard: '&& [ -z "$dj_said" ] && J_direct=yes',
     instead: "&& J_direct=yes",
-    tests: ["test/hosts/driver.test.ts"]
+    tests: ["test/hosts/journal.test.ts"]
   },
   {
     name: "waiting-shell-rights",
@@ -504,7 +510,7 @@ export const guards: ReadonlyArray<Guard> = [
     promise: "a driver whose request was swept before anyone knew of it leaves the run to the next one",
     guard: '[ -e "$0" ] || return 1',
     instead: ":",
-    tests: ["test/hosts/driver.test.ts"]
+    tests: ["test/hosts/handover.test.ts"]
   },
   {
     name: "record-gone-begins-nothing",
@@ -520,7 +526,7 @@ export const guards: ReadonlyArray<Guard> = [
     promise: "what a living driver runs is not swept, though the one it was sent to is gone",
     guard: ' || driven "$dq_file" || DEAD_REQUESTS',
     instead: " || DEAD_REQUESTS",
-    tests: ["test/hosts/driver.test.ts"]
+    tests: ["test/hosts/handover.test.ts"]
   },
   {
     name: "request-of-a-driver-too-many",
@@ -528,7 +534,7 @@ export const guards: ReadonlyArray<Guard> = [
     promise: "a driver that finds another one at work leaves nothing of what it was sent, secrets too",
     guard: 'driven "$0" || rm -f "$0"',
     instead: ":",
-    tests: ["test/hosts/driver.test.ts"]
+    tests: ["test/hosts/handover.test.ts"]
   },
   {
     name: "request-of-a-driver-too-late",
@@ -536,7 +542,7 @@ export const guards: ReadonlyArray<Guard> = [
     promise: "a follower takes what it launched with it when the run is over, though that driver is still to come",
     guard: "INCOMING=$REQUEST",
     instead: ":",
-    tests: ["test/hosts/driver.test.ts"]
+    tests: ["test/hosts/handover.test.ts"]
   },
   {
     name: "request-of-a-killed-driver",
@@ -544,7 +550,7 @@ export const guards: ReadonlyArray<Guard> = [
     promise: "what a driver ran, secrets too, goes with it when a cleaning kills it",
     guard: '[ ! -e "$kd_request" ] || rm -f "$kd_request"',
     instead: ":",
-    tests: ["test/hosts/driver.test.ts"]
+    tests: ["test/hosts/handover.test.ts"]
   },
   {
     name: "buried-under-the-lock",
@@ -552,7 +558,7 @@ export const guards: ReadonlyArray<Guard> = [
     promise: "whoever begins on a host that was told clean begins when the cleaning has removed all that it removes",
     guard: "  record cleaned || die",
     instead: "  unlock\n  record cleaned || die",
-    tests: ["test/hosts/driver.test.ts"]
+    tests: ["test/hosts/cleaning.test.ts"]
   },
   {
     name: "buried-for-a-killed-driver",
@@ -560,7 +566,7 @@ export const guards: ReadonlyArray<Guard> = [
     promise: "who tells that a host is clean leaves nothing of a driver that died before it could remove it",
     guard: 'rm -rf "$REQUEST" $DEAD_REQUESTS "$STATE/runs" $DEAD_LOCKS',
     instead: 'rm -rf "$REQUEST" "$STATE/runs"',
-    tests: ["test/hosts/driver.test.ts"]
+    tests: ["test/hosts/cleaning.test.ts"]
   },
   {
     name: "launched-for-what-is-no-more",
@@ -568,7 +574,7 @@ export const guards: ReadonlyArray<Guard> = [
     promise: "a driver that was launched before the claim was taken over, or cleaned, begins nothing",
     guard: "if driver_alive || ! wanted; then",
     instead: "if driver_alive; then",
-    tests: ["test/hosts/driver.test.ts"]
+    tests: ["test/hosts/cleaning.test.ts"]
   },
   {
     name: "locks-of-a-driver-too-late",
@@ -576,7 +582,7 @@ export const guards: ReadonlyArray<Guard> = [
     promise: "a driver that comes when the host is clean leaves no lock there",
     guard: 'rm -f "$MY_LOCKS"*',
     instead: "unlock",
-    tests: ["test/hosts/driver.test.ts"]
+    tests: ["test/hosts/cleaning.test.ts"]
   },
   {
     name: "request-of-who-is-refused",
@@ -584,7 +590,7 @@ export const guards: ReadonlyArray<Guard> = [
     promise: "a follower that is refused takes its request along when what it launched was killed, known to nobody",
     guard: 'driven "$REQUEST" || take_back',
     instead: ":",
-    tests: ["test/hosts/driver.test.ts"]
+    tests: ["test/hosts/handover.test.ts"]
   },
   {
     name: "owner-by-start",
@@ -592,7 +598,7 @@ export const guards: ReadonlyArray<Guard> = [
     promise: "a process that has a dead one's number keeps neither its request nor what its .kin names",
     guard: '[ "$PS_start" = ',
     instead: "[ - != ",
-    tests: ["test/hosts/driver.test.ts"]
+    tests: ["test/hosts/handover.test.ts"]
   },
   {
     name: "kin-of-the-living",
@@ -600,7 +606,7 @@ export const guards: ReadonlyArray<Guard> = [
     promise: "only a living follower's ancestors are spared by a cleaning",
     guard: " && owner_lives ",
     instead: " && : ",
-    tests: ["test/hosts/driver.test.ts"]
+    tests: ["test/hosts/handover.test.ts"]
   },
   {
     name: "step-of-a-killed-driver",
@@ -608,7 +614,7 @@ export const guards: ReadonlyArray<Guard> = [
     promise: "what a driver that was killed had forked does not become a step any more, which is run again",
     guard: 'alive "$ME" || exit 137',
     instead: ":",
-    tests: ["test/hosts/driver.test.ts"]
+    tests: ["test/hosts/handover.test.ts"]
   },
   {
     name: "steps-of-a-success",
@@ -616,7 +622,7 @@ export const guards: ReadonlyArray<Guard> = [
     promise: "the steps' scripts of a run that ended well are gone, though its driver died before it could remove them",
     guard: '[ "$1" != ready ] || forget_steps',
     instead: ":",
-    tests: ["test/hosts/driver.test.ts"]
+    tests: ["test/hosts/handover.test.ts"]
   },
   {
     name: "ticker-of-this-fifo",
@@ -624,7 +630,7 @@ export const guards: ReadonlyArray<Guard> = [
     promise: "a follower that goes on with another fifo is woken through that one",
     guard: '[ -z "$TICKER" ] || kill "$TICKER" 2>/dev/null\n  start_ticker',
     instead: '[ -n "$TICKER" ] || start_ticker',
-    tests: ["test/hosts/driver.test.ts"]
+    tests: ["test/hosts/handover.test.ts"]
   },
   {
     name: "cut-short-for-who-looked",
@@ -632,7 +638,7 @@ export const guards: ReadonlyArray<Guard> = [
     promise: "of a request that was cut short nothing stays, also where it was said to the shell that looked",
     guard: 'trap "rm -f $1" EXIT',
     instead: ":",
-    tests: ["test/hosts/driver.test.ts"]
+    tests: ["test/hosts/handover.test.ts"]
   },
   {
     name: "cut-short-for-an-exec",
@@ -640,6 +646,6 @@ export const guards: ReadonlyArray<Guard> = [
     promise: "of a request that was cut short nothing stays, whatever the shell makes of it",
     guard: `'trap "rm -f $f" EXIT'`,
     instead: '":"',
-    tests: ["test/hosts/driver.test.ts"]
+    tests: ["test/hosts/handover.test.ts"]
   }
 ]

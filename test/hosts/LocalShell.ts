@@ -180,20 +180,18 @@ interface Channel {
   cut: boolean
 }
 
-/** Bytes of a pipe; fails when the connection was cut before its end. */
-const bytesOf = (channel: Channel, readable: Readable, name: string): Stream.Stream<Uint8Array, SshError> =>
-  Stream.callback<Uint8Array, SshError>(
-    (queue) =>
-      Effect.sync(() => {
-        const end = () => (channel.cut ? Queue.failCauseUnsafe(queue, Cause.fail(lost(name))) : Queue.endUnsafe(queue))
-        if (readable.destroyed) return end()
-        readable.on("data", (data: Buffer) => Queue.offerUnsafe(queue, new Uint8Array(data)))
-        readable.once("close", end)
-        readable.once("error", end)
-        return undefined
-      }),
-    { bufferSize: Number.POSITIVE_INFINITY }
-  )
+/**
+ * Bytes of a pipe; fails when the connection was cut before its end. Taken from now on, whoever reads when: Node throws away
+ * what nobody has listened to when a process ends.
+ */
+const bytesOf = (channel: Channel, readable: Readable, name: string): Effect.Effect<SshProcess["stdout"]> =>
+  Effect.map(Queue.unbounded<Uint8Array, SshError | Cause.Done>(), (queue) => {
+    const end = () => (channel.cut ? Queue.failCauseUnsafe(queue, Cause.fail(lost(name))) : Queue.endUnsafe(queue))
+    readable.on("data", (data: Buffer) => Queue.offerUnsafe(queue, new Uint8Array(data)))
+    readable.once("close", end)
+    readable.once("error", end)
+    return Stream.fromQueue(queue)
+  })
 
 const exitOf = (channel: Channel, name: string): Effect.Effect<SshExit, SshError> =>
   Effect.callback<SshExit, SshError>((resume) => {
@@ -278,24 +276,23 @@ export const makeLocalHost = (options: LocalHostOptions = {}): Effect.Effect<Loc
       hostKeys: firstUse
     }
     const name = targetName(target)
-    const begin = (command: string, stdin: Uint8Array): Effect.Effect<SshDialog, SshError, Scope.Scope> =>
-      Effect.map(
-        Effect.acquireRelease(
-          Effect.sync(() => {
-            const channel = open(booted, command, rewritten(stdin, host.rewrite), options)
-            channels.add(channel)
-            return channel
-          }),
-          (channel) => Effect.sync(() => hangUp(channel))
-        ),
-        (channel) => ({
-          stdout: bytesOf(channel, channel.child.stdout, name),
-          stderr: bytesOf(channel, channel.child.stderr, name),
-          exit: exitOf(channel, name),
-          write: (bytes) => Effect.sync(() => channel.child.stdin.write(rewritten(bytes, host.rewrite))),
-          end: (bytes) => Effect.sync(() => channel.child.stdin.end(rewritten(bytes, host.rewrite)))
-        })
+    const begin = Effect.fnUntraced(function* (
+      command: string,
+      stdin: Uint8Array
+    ): Effect.fn.Return<SshDialog, SshError, Scope.Scope> {
+      const channel = yield* Effect.acquireRelease(
+        Effect.sync(() => open(booted, command, rewritten(stdin, host.rewrite), options)),
+        (channel) => Effect.sync(() => hangUp(channel))
       )
+      channels.add(channel)
+      return {
+        stdout: yield* bytesOf(channel, channel.child.stdout, name),
+        stderr: yield* bytesOf(channel, channel.child.stderr, name),
+        exit: exitOf(channel, name),
+        write: (bytes) => Effect.sync(() => channel.child.stdin.write(rewritten(bytes, host.rewrite))),
+        end: (bytes) => Effect.sync(() => channel.child.stdin.end(rewritten(bytes, host.rewrite)))
+      }
+    })
     const exec = (command: string, stdin: Uint8Array): Effect.Effect<SshProcess, SshError, Scope.Scope> =>
       Effect.tap(begin(command, stdin), ({ end }) => end(new Uint8Array(0)))
     const ssh: SshClientShape = { connect: () => Effect.succeed({ hostKey: "SHA256:local", exec, begin }) }

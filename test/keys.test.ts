@@ -150,6 +150,34 @@ describe("an SSH key Secret", () => {
     })
   )
 
+  it.effect("that may not be read: told as a missing permission, and it goes on when it may", () =>
+    Effect.gen(function* () {
+      const world = yield* makeWorld
+      yield* world.addHost(1)
+      let allowed = false
+      const refused = new KubeError({
+        reason: "Forbidden",
+        verb: "get",
+        kind: "Secret",
+        message: 'secrets "key" is forbidden: User "machinist" cannot get resource "secrets"'
+      })
+      yield* world.startProvider("provider", {
+        kube: (inner) => ({
+          ...inner,
+          get: (kind, at) => (kind.kind === "Secret" && !allowed ? Effect.fail(refused) : inner.get(kind, at))
+        })
+      })
+      yield* machine(world, "m1")
+      yield* pass(20)
+      const told = yield* ready(world, "m1")
+      assert.strictEqual(told?.reason, "APIServerForbidden")
+      assert.match(told?.message ?? "", /secrets "key" is forbidden.*needs the permission to get Secrets.*ClusterRole/)
+      allowed = true
+      yield* pass(70)
+      assert.strictEqual((yield* ready(world, "m1"))?.status, "True")
+    })
+  )
+
   it.effect("of a machine that is given another key: the new one is held, the old one let go", () =>
     Effect.gen(function* () {
       const world = yield* makeWorld

@@ -10,6 +10,7 @@ import { Secrets, secretData } from "../src/api/Core.ts"
 import { CLAIM_ANNOTATION, MAINTENANCE_ANNOTATION } from "../src/api/Names.ts"
 import { PooledRemoteMachines } from "../src/api/PooledRemoteMachine.ts"
 import { RemoteMachines } from "../src/api/RemoteMachine.ts"
+import { KubeError } from "../src/kube/KubeError.ts"
 import { ProviderOptions } from "../src/provider/Options.ts"
 import { root, SIMULATED_KEY, withoutSudo } from "../src/simulation/hosts/Accounts.ts"
 import type { Wrap } from "../src/simulation/Processes.ts"
@@ -124,6 +125,27 @@ describe("a host that nobody uses", () => {
         assert.strictEqual(yield* addressOf(world, "m1"), "10.0.0.1")
       })
     )
+
+  it.effect("is not doubted because its key may not be read: that is the provider's trouble, not the host's", () =>
+    Effect.gen(function* () {
+      const world = yield* makeWorld
+      yield* world.addHost(1)
+      let refusals = 0
+      const refused = () => {
+        refusals += 1
+        return new KubeError({ reason: "Forbidden", verb: "get", kind: "Secret", message: "secrets: forbidden" })
+      }
+      yield* start(world, {
+        kube: (inner) => ({
+          ...inner,
+          get: (kind, at) => (kind.kind === "Secret" ? Effect.fail(refused()) : inner.get(kind, at))
+        })
+      })
+      yield* pass(200)
+      assert.isAbove(refusals, 0)
+      assert.deepStrictEqual(yield* shown(world, "h1"), ["Free", undefined, undefined])
+    })
+  )
 
   it.effect(
     "that a machine gave up on is healthy again as soon as a probe says so, not after the suspicion's time",

@@ -16,11 +16,23 @@ export const inputFailure = (reason: string, message: string): Failure => ({
   retry: "waitForChange"
 })
 
-/** A read of something the machine needs: missing is waited for, the rest is the API server's trouble. */
-export const readFailure = (what: string, error: KubeError): Failure =>
-  error.reason === "NotFound"
-    ? inputFailure(`${what.replaceAll(" ", "")}NotFound`, `${error.message}. Create it, or correct the reference.`)
-    : { reason: "APIServerUnavailable", message: error.message, retry: "backoff" }
+/** A read of something the machine needs: what is missing, or not allowed, is waited for; the rest is the API server's. */
+export const readFailure = (what: string, error: KubeError): Failure => {
+  switch (error.reason) {
+    case "NotFound":
+      return inputFailure(
+        `${what.replaceAll(" ", "")}NotFound`,
+        `${error.message}. Create it, or correct the reference.`
+      )
+    case "Forbidden":
+      return inputFailure(
+        "APIServerForbidden",
+        `${error.message}. The provider needs the permission to ${error.verb} ${error.kind}s: give it its ClusterRole.`
+      )
+    default:
+      return { reason: "APIServerUnavailable", message: error.message, retry: "backoff" }
+  }
+}
 
 /** Which Secret opens the host, or the jump host that it failed at. */
 const secretOf = (error: HostError, { metadata, spec }: RemoteMachine): string => {

@@ -95,9 +95,12 @@ const probe = Effect.fnUntraced(
   Effect.catch((failure: Failure) => Effect.succeed(isAboutHost(failure) ? unreachable(failure) : unknown))
 )
 
-/** Trouble with the API server, or with our own limits, says nothing about the host; a missing key does. */
+/** Our own limits and rights say nothing about the host: without them all hosts at once would be doubted. */
+const ABOUT_US: ReadonlySet<string> = new Set(["SessionLimit", "APIServerForbidden"])
+
+/** Nor does trouble with the API server; a missing key does. */
 const isAboutHost = ({ reason, retry, ofHost }: Failure): boolean =>
-  reason !== "SessionLimit" && (ofHost === true || retry === "waitForChange")
+  !ABOUT_US.has(reason) && (ofHost === true || retry === "waitForChange")
 
 /** Runs until it is interrupted. */
 export const run = Effect.fnUntraced(function* (intervalMillis: number) {

@@ -5,6 +5,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { claimOf } from "../src/actors/Objects.ts"
+import { Machines } from "../src/api/ClusterApi.ts"
 import { Events } from "../src/api/Core.ts"
 import { PooledRemoteMachines } from "../src/api/PooledRemoteMachine.ts"
 import { RemoteMachines } from "../src/api/RemoteMachine.ts"
@@ -85,6 +86,39 @@ describe("a host that can't be cleaned", () => {
       yield* annotate({ "machinist.dev/maintenance": null, "machinist.dev/release": "by hand" })
       yield* pass(5)
       assert.isUndefined(claimOf(yield* host(world)))
+      assert.strictEqual((yield* host(world)).status?.phase, "Free")
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("of another provider's work says what would change it, until there are commands; then it is cleaned", () =>
+    Effect.gen(function* () {
+      const world = yield* makeWorld
+      yield* world.addHost(1)
+      yield* createMachine(world.kube, { name: "m1", pool: "default" })
+      const configRef = { kind: "KubeadmConfig" }
+      yield* world.kube.patch(Machines, ref("m1"), { spec: { bootstrap: { configRef } } })
+      yield* world.startProvider()
+      yield* pass(20)
+      yield* world.kube.delete(RemoteMachines, ref("m1"))
+      yield* pass(3_600)
+      const ready = Effect.map(host(world), ({ status }) => status?.conditions?.find(({ type }) => type === "Ready"))
+      const told = yield* ready
+      assert.strictEqual(told?.reason, "Quarantined")
+      const remedy = /bootstrapped by KubeadmConfig.*cleaned again once.*spec\.machine\.customCleanUpCommands/
+      assert.match(told?.message ?? "", remedy)
+      assert.notMatch(told?.message ?? "", /from time to time/)
+      const event = (yield* world.kube.list(Events)).items.find(({ reason }) => reason === "Quarantined")
+      assert.match(event?.message ?? "", remedy)
+      assert.notMatch(event?.message ?? "", /from time to time/)
+      // With commands it is tried, whether or not it is reached.
+      world.hosts.host("10.0.0.1")?.setReachability("refusing")
+      yield* world.kube.patch(PooledRemoteMachines, ref("h1"), {
+        spec: { machine: { customCleanUpCommands: ["kubeadm reset -f"] } }
+      })
+      yield* pass(5)
+      assert.match((yield* ready)?.message ?? "", /cleaned again from time to time/)
+      world.hosts.host("10.0.0.1")?.setReachability("up")
+      yield* pass(3_600)
       assert.strictEqual((yield* host(world)).status?.phase, "Free")
     }).pipe(Effect.scoped)
   )

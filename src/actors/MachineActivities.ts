@@ -317,6 +317,5 @@ const foreign = (machine: RemoteMachine, tenancy: { readonly machine: string; re
 const uncleanable = (machine: RemoteMachine, run: RunRecord): Failure =>
   inputFailure(
     "NoCleanUpCommands",
-    `${keyOf(machine)} was bootstrapped by ${run.bootstrapKind}: only its users know how to clean that. ` +
-      "Give spec.customCleanUpCommands."
+    `${keyOf(machine)} was bootstrapped by ${run.bootstrapKind}: only its users know how to clean that, and no customCleanUpCommands say it.`
   )

@@ -12,15 +12,17 @@ import {
   PooledRemoteMachines
 } from "../api/PooledRemoteMachine.ts"
 import { type RemoteMachine, RemoteMachines } from "../api/RemoteMachine.ts"
-import type { Claim } from "../domain/Claim.ts"
+import type { Claim, RunRecord } from "../domain/Claim.ts"
 import { type ConditionInput, findCondition, setConditions } from "../domain/Conditions.ts"
+import { CLEANED_AGAIN } from "../domain/MachineNotices.ts"
 import * as Pool from "../domain/Pool.ts"
 import { addressOf } from "../domain/PoolIndex.ts"
 import { rfc3339 } from "../domain/Rfc3339.ts"
 import type { JsonObject, KubeClientShape } from "../kube/KubeClient.ts"
 import type { KubeError } from "../kube/KubeError.ts"
 import * as Coalesced from "../runtime/Coalesced.ts"
-import { annotation, claimOf, keyOf, runOf } from "./Objects.ts"
+import { isUncleanable } from "./HostPlan.ts"
+import { annotation, asMachine, claimOf, keyOf, runOf } from "./Objects.ts"
 import { conditionsOf, type PoolVerdicts, type Verdict } from "./PoolVerdicts.ts"
 import { followed } from "./Population.ts"
 
@@ -49,13 +51,23 @@ interface Shown {
   readonly message?: string
 }
 
-/** Pure: what the host is, in one word, and what a person can do about it. */
-export const shown = (state: Pool.State, view: Pool.HostView, verdict: Verdict | undefined): Shown => {
-  if (view.claim?.quarantined !== undefined)
-    return {
-      phase: "Quarantined",
-      message: `${view.claim.quarantined} It is cleaned again from time to time; or clean it by hand, then annotate it with ${Names.RELEASE_ANNOTATION}.`
-    }
+/** What its claim says of why, and what the object says now of what comes next. */
+const quarantined = (host: PooledRemoteMachine, why: string, run: RunRecord | undefined): Shown => {
+  const awaits = run !== undefined && isUncleanable(asMachine(host), run)
+  return {
+    phase: "Quarantined",
+    message: `${why} It is ${CLEANED_AGAIN[awaits ? "withCommands" : "seldom"]}; or clean it by hand, then annotate it with ${Names.RELEASE_ANNOTATION}.`
+  }
+}
+
+/** Pure: what the host is, in one word, and what a person can do about it. `view`: of the host. */
+const shown = (
+  state: Pool.State,
+  host: PooledRemoteMachine,
+  view: Pool.HostView,
+  verdict: Verdict | undefined
+): Shown => {
+  if (view.claim?.quarantined !== undefined) return quarantined(host, view.claim.quarantined, view.claim.run)
   if (view.claim !== undefined)
     return Pool.isOrphan(state, view)
       ? {
@@ -122,7 +134,7 @@ export const make = Effect.fnUntraced(function* (kube: KubeClientShape, sources:
     if (sources.busy(key)) return yield* look(key)
     const now = yield* Clock.currentTimeMillis
     const verdict = sources.verdicts.of(host)
-    const wanted = shown(sources.state(), sources.verdicts.view(host, now), verdict)
+    const wanted = shown(sources.state(), host, sources.verdicts.view(host, now), verdict)
     const claim = claimOf(host)
     if (annotation(host, Names.RELEASE_ANNOTATION) !== undefined && claim !== undefined && wanted.phase !== "Reserved")
       return yield* sources.free(host, claim)

@@ -139,7 +139,7 @@ export const transition = (state: State, event: Event): Step =>
       if (phase._tag !== "Cleaning" || state.attempt !== attempt || phase.work !== "clean") return [state, none]
       return [
         anew(state, Phase.Cleaning({ ...phase, failure, work: "quarantine" })),
-        [notices.quarantined(phase.claim, failure)]
+        [notices.quarantined(phase.claim, failure, "withCommands")]
       ]
     },
     InputsChanged: (): Step => unblock(state),
@@ -285,7 +285,10 @@ const failed = (state: State, attempt: number, failure: Failure): Step => {
         tries: phase.tries + (counts ? 1 : 0),
         work: spent ? "quarantine" : "clean"
       })
-      return [anew(state, next), [spent ? notices.quarantined(phase.claim, failure) : notices.failed(failure)]]
+      return [
+        anew(state, next),
+        [spent ? notices.quarantined(phase.claim, failure, "seldom") : notices.failed(failure)]
+      ]
     }
   }
 }

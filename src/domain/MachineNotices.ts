@@ -50,12 +50,18 @@ export const cleaned = (claim: Claim): Notice => ({
   message: `${hostOf(claim)} is verified clean`
 })
 
-export const quarantined = (claim: Claim, failure: Failure): Notice => ({
+/** When a quarantined pool host is cleaned again: seldom, or, after another provider's work, once somebody says how. */
+export const CLEANED_AGAIN = {
+  seldom: "cleaned again from time to time",
+  withCommands: "cleaned again once its PooledRemoteMachine has spec.machine.customCleanUpCommands"
+} as const
+
+export const quarantined = (claim: Claim, failure: Failure, again: keyof typeof CLEANED_AGAIN): Notice => ({
   type: "Warning",
   reason: "Quarantined",
   message:
     `Gave up cleaning ${hostOf(claim)}: ${failure.message} It is not given to another machine` +
     (claim.host === ""
       ? ". Clean it by hand, then remove /var/lib/machinist on it."
-      : ", and cleaned again from time to time. Or clean it by hand, then annotate its PooledRemoteMachine with machinist.dev/release.")
+      : `, and ${CLEANED_AGAIN[again]}. Or clean it by hand, then annotate its PooledRemoteMachine with machinist.dev/release.`)
 })

@@ -153,7 +153,7 @@ export const make = (services: Services) => {
         readAlready(source.dataHash) ?? (yield* HostPlan.bootstrap(source, machine, activity.claim, activity.run.facts))
       // A template without the facts that it was rendered with is not what the host was being provisioned with either.
       if (data?.dataHash !== activity.run.dataHash)
-        return yield* post(Event.JournalUnusable({ attempt, message: OTHER_DATA }))
+        return yield* post(Event.JournalUnusable({ attempt, message: OTHER_DATA, newData: true }))
       const access = yield* HostPlan.access(kube, machine)
       const who = HostPlan.tenant(machine, activity.claim, activity.run.fence, surroundings)
       const { stepSeconds, bootstrapSeconds } = yield* Effect.fromResult(limitsOf(machine, yield* RunLimits))

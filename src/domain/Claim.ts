@@ -28,6 +28,8 @@ export const RunRecord = Schema.Struct({
   role: Role,
   /** Which try of a failing step this is; absent: the first. The host runs a failed step again only for a greater one. */
   stepAttempt: Schema.optionalKey(Schema.Int),
+  /** How often the host was cleaned and the bootstrap begun anew, its journal being of no use; absent: never. */
+  begunAnew: Schema.optionalKey(Schema.Int),
   /** The bootstrap fetched the k0s binary, so cleaning takes it away. */
   downloadedK0s: Schema.optionalKey(Schema.Boolean),
   /** RFC 3339; when the host was first taken for this bootstrap: its whole time counts from here. */

@@ -4,6 +4,8 @@
  * MachineRecovery.ts; who picks a host is Pool.ts; how a state looks to people is MachineStatus.ts.
  */
 import * as Equal from "effect/Equal"
+import { RETRY_ANNOTATION } from "../api/Names.ts"
+import type { RunRecord } from "./Claim.ts"
 import * as notices from "./MachineNotices.ts"
 import { contradicts, recoverPhase } from "./MachineRecovery.ts"
 import {
@@ -29,6 +31,8 @@ export { Activity, Event, Phase, type State } from "./MachineState.ts"
 export const CONNECT_BUDGET = 5
 /** Tries of a failing bootstrap step (resumed at that step) until a person is needed. */
 export const STEP_BUDGET = 3
+/** How often a host is cleaned and begun on anew, its journal being of no use, until a person is needed: about a minute. */
+export const START_OVER_BUDGET = 5
 /** Tries of cleaning, at most a minute apart, until the host is quarantined: about a quarter of an hour. */
 export const CLEAN_BUDGET = 20
 
@@ -108,7 +112,8 @@ export const transition = (state: State, event: Event): Step =>
     Inspected: ({ attempt, run, pins }): Step => {
       const { phase } = state
       if (phase._tag !== "Claimed" || state.attempt !== attempt || phase.leaving !== "no") return [state, none]
-      return [pinning(anew(state, provisioning(phase.claim, run)), pins), none]
+      const record = phase.begunAnew === 0 ? run : { ...run, begunAnew: phase.begunAnew }
+      return [pinning(anew(state, provisioning(phase.claim, record)), pins), none]
     },
     HostKeysSeen: ({ attempt, pins }): Step =>
       state.attempt === attempt ? [pinning(anew(state, state.phase), pins), none] : [state, none],
@@ -126,12 +131,7 @@ export const transition = (state: State, event: Event): Step =>
         [notices.provisioned(phase.claim)]
       ]
     },
-    JournalUnusable: ({ attempt, message }): Step => {
-      const { phase } = state
-      if (phase._tag !== "Provisioning" || state.attempt !== attempt) return [state, none]
-      const next = Phase.Provisioning({ ...phase, work: "clean", failures: 0, wait: 0, progress: undefined })
-      return [anew(state, next), [notices.startingOver(message)]]
-    },
+    JournalUnusable: ({ attempt, message, newData }): Step => startOver(state, attempt, message, newData === true),
     Cleaned: ({ attempt }): Step => cleaned(state, attempt),
     Failed: ({ attempt, failure }): Step => failed(state, attempt, failure),
     Uncleanable: ({ attempt, failure }): Step => {
@@ -207,7 +207,9 @@ const unblock = (state: State): Step => {
     const stepAttempt = phase.stepAttempt + (phase.failure.retry === "budget" ? 1 : 0)
     // What ran out of time may hang still: only cleaning ends it.
     const work = phase.failure.final === true ? "clean" : phase.work
-    const next = { ...phase, work, stepAttempt, failures: 0, wait: 0, failure: tried(phase.failure) }
+    // A person has seen to it.
+    const run = phase.failure.retry === "budget" ? forgiven(phase.run) : phase.run
+    const next = { ...phase, run, work, stepAttempt, failures: 0, wait: 0, failure: tried(phase.failure) }
     return [anew(state, Phase.Provisioning(next)), none]
   }
   return [state, none]
@@ -293,6 +295,41 @@ const failed = (state: State, attempt: number, failure: Failure): Step => {
   }
 }
 
+const forgiven = ({ begunAnew: _, ...run }: RunRecord): RunRecord => run
+
+const unusable = (message: string, spent: boolean): Failure => ({
+  reason: "JournalUnusable",
+  message: spent
+    ? `${message} It was cleaned and begun on anew ${START_OVER_BUDGET} times, and is not again by itself. See what removes /var/lib/machinist there, or who else uses the host; then annotate with ${RETRY_ANNOTATION} (any new value).`
+    : message,
+  retry: "budget",
+  ofHost: true,
+  final: true
+})
+
+/**
+ * The host is cleaned, and looked at anew. What moved in between forgives nothing: a host that loses its journal half an
+ * hour into each run would be cleaned for ever. The first time is at once, as after a crash of ours in an odd moment.
+ */
+const startOver = (state: State, attempt: number, message: string, newData: boolean): Step => {
+  const { phase } = state
+  if (phase._tag !== "Provisioning" || state.attempt !== attempt) return [state, none]
+  const before = newData ? 0 : (phase.run.begunAnew ?? 0)
+  const spent = before >= START_OVER_BUDGET
+  const failure = unusable(message, spent)
+  if (spent) return [to(state, Phase.Provisioning({ ...phase, failure })), [notices.failed(failure)]]
+  const next = Phase.Provisioning({
+    ...phase,
+    run: newData ? forgiven(phase.run) : { ...phase.run, begunAnew: before + 1 },
+    work: "clean",
+    failures: 0,
+    wait: before,
+    progress: undefined,
+    failure: before === 0 ? phase.failure : tried(failure)
+  })
+  return [anew(state, next), [notices.startingOver(message)]]
+}
+
 const cleaned = (state: State, attempt: number): Step => {
   const { phase } = state
   if (phase._tag === "Cleaning" && state.attempt === attempt && phase.work === "clean")
@@ -302,7 +339,7 @@ const cleaned = (state: State, attempt: number): Step => {
     ]
   if (phase._tag === "Provisioning" && state.attempt === attempt && phase.work === "clean")
     // The tombstone has this claim's fence: look at the host anew, so that the new run's record has a greater one.
-    return [anew(state, claimed(phase.claim, "no", phase.run.fence)), none]
+    return [anew(state, claimed(phase.claim, "no", phase.run)), none]
   return [state, none]
 }
 

@@ -57,6 +57,8 @@ export type Phase = Data.TaggedEnum<{
     readonly claim: Claim
     /** Of the run record that the object may carry: of a run of this claim that was cleaned since. 0: none. */
     readonly fence: number
+    /** Of the same record: how often the host was begun on anew. It goes on counting. */
+    readonly begunAnew: number
     /** In a row. */
     readonly failures: number
     /** Of these, those that the host is to blame for. */
@@ -148,8 +150,8 @@ export type Event = Data.TaggedEnum<{
   Progressed: { readonly attempt: number; readonly progress: Progress }
   Provisioned: { readonly attempt: number; readonly last?: LastStep }
   Cleaned: { readonly attempt: number }
-  /** The journal is lost or of other data: clean, then run anew. */
-  JournalUnusable: { readonly attempt: number; readonly message: string }
+  /** The journal is lost or of other data: clean, then run anew. `newData`: ours is another now, whatever the host says. */
+  JournalUnusable: { readonly attempt: number; readonly message: string; readonly newData?: true }
   Failed: { readonly attempt: number; readonly failure: Failure }
   /** Nobody knows how to clean what another bootstrap provider put there. */
   Uncleanable: { readonly attempt: number; readonly failure: Failure }
@@ -202,8 +204,17 @@ export const provisioning = (claim: Claim, run: RunRecord): Phase =>
     work: "run"
   })
 
-export const claimed = (claim: Claim, leaving: Leaving = "no", fence = 0): Phase =>
-  Phase.Claimed({ claim, fence, failures: 0, unreached: 0, failure: undefined, leaving })
+/** `before`: of a run of this claim that was cleaned since. */
+export const claimed = (claim: Claim, leaving: Leaving = "no", before?: RunRecord): Phase =>
+  Phase.Claimed({
+    claim,
+    fence: before?.fence ?? 0,
+    begunAnew: before?.begunAnew ?? 0,
+    failures: 0,
+    unreached: 0,
+    failure: undefined,
+    leaving
+  })
 
 export const cleaning = (claim: Claim, run: RunRecord): Phase =>
   Phase.Cleaning({ claim, run, tries: 1, work: "clean", failure: undefined })

@@ -14,6 +14,7 @@ import {
   isFinal,
   type Observed,
   Phase,
+  START_OVER_BUDGET,
   STEP_BUDGET,
   type State,
   transition
@@ -48,7 +49,7 @@ const running = {
   failure: undefined,
   work: "run"
 } as const
-const taken = { claim, fence: 0, failures: 0, unreached: 0, failure: undefined, leaving: "no" } as const
+const taken = { claim, fence: 0, begunAnew: 0, failures: 0, unreached: 0, failure: undefined, leaving: "no" } as const
 const cleaning = { claim, run, tries: 1, work: "clean", failure: undefined } as const
 
 const ATTEMPT = 7
@@ -383,6 +384,33 @@ describe("budgets", () => {
     assert.deepInclude(activity(seen(step, "retry")), { _tag: "Run", stepAttempt: 2, wait: 0 })
     const runs = state(Phase.Provisioning({ ...running, wait: 1, progress }))
     assert.strictEqual(seen(runs, "retry").attempt, runs.attempt)
+  })
+  it("a host that loses its journal is begun on anew so often, then a person is needed, whose retry begins with cleaning", () => {
+    const lost = (now: State) => follow(now, Event.JournalUnusable({ attempt: now.attempt, message: "lost." }))
+    const again = (now: State) => {
+      const looks = follow(now, Event.Cleaned({ attempt: now.attempt }))
+      // What was looked at knows nothing of what was before; a step that moves forgives nothing.
+      const runs = follow(looks, Event.Inspected({ attempt: looks.attempt, run }))
+      return follow(runs, Event.Progressed({ attempt: runs.attempt, progress }))
+    }
+    let now = state(Phase.Provisioning(running))
+    for (let time = 1; time <= START_OVER_BUDGET; time++) {
+      now = lost(now)
+      assert.deepInclude(activity(now), { _tag: "Clean", next: "rerun", wait: time - 1 })
+      assert.deepInclude(durable(now, undefined).run, { begunAnew: time })
+      now = again(now)
+    }
+    const spent = lost(now)
+    assert.deepStrictEqual(activity(spent), Activity.AwaitChange({ recheck: false, attempt: now.attempt }))
+    assert.deepInclude(spent.phase, { work: "run" })
+    const next = recover(observedOf(spent.phase))
+    assert.strictEqual(activity(lost(next))?._tag, "AwaitChange", "the next leader goes on counting")
+    const retried = follow(spent, Event.InputsChanged())
+    assert.deepInclude(activity(retried), { _tag: "Clean", wait: 0 })
+    assert.deepInclude(activity(lost(again(retried))), { _tag: "Clean", wait: 0 }, "and counts anew")
+    const fresh = follow(now, Event.JournalUnusable({ attempt: now.attempt, message: "m", newData: true }))
+    assert.deepInclude(activity(fresh), { _tag: "Clean", wait: 0 }, "new data is no fault of the host's")
+    assert.notProperty(durable(fresh, undefined).run, "begunAnew")
   })
   it("a step is tried so often, then a person is needed, whose retry is one more try", () => {
     let now = state(Phase.Provisioning(running))

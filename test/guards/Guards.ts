@@ -79,6 +79,22 @@ export const guards: ReadonlyArray<Guard> = [
     tests: machineTests
   },
   {
+    name: "start-over-budget",
+    file: MACHINE,
+    promise: "a host that loses its journal again and again is not cleaned and begun on for ever",
+    guard: "const spent = before >= START_OVER_BUDGET",
+    instead: "const spent = false",
+    tests: machineTests
+  },
+  {
+    name: "start-over-counts",
+    file: MACHINE,
+    promise: "what is counted of a host's lost journals outlives its cleaning",
+    guard: "phase.begunAnew === 0 ? run : { ...run, begunAnew: phase.begunAnew }",
+    instead: "run",
+    tests: machineTests
+  },
+  {
     name: "clean-budget",
     file: MACHINE,
     promise: "a host that does not get clean is quarantined in the end",

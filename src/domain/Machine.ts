@@ -69,16 +69,9 @@ export const activity = (state: State): Activity | undefined => {
           ? Activity.Clean({ claim, run, attempt, tries: failures + 1, wait, next: "rerun" })
           : Activity.Run({ claim, run, attempt, stepAttempt, wait, pace }),
     Ready: () => undefined,
-    Cleaning: ({ claim, run, tries, work, failure }) =>
+    Cleaning: ({ claim, run, tries, wait, work, failure }) =>
       work === "clean"
-        ? Activity.Clean({
-            claim,
-            run,
-            attempt,
-            tries,
-            wait: failure === undefined ? 0 : Math.max(1, tries - 1),
-            next: "release"
-          })
+        ? Activity.Clean({ claim, run, attempt, tries, wait, next: "release" })
         : work === "quarantine"
           ? Activity.Quarantine({ claim, run, reason: failure?.message ?? "cleaning failed" })
           : Activity.Release({ claim, leaving: "deleted", fence: CLEANED }),
@@ -170,8 +163,8 @@ const observe = (before: State, observed: Observed): Step => {
   if (halted !== undefined) return [state, none]
   // Another leader acted on this machine: what it wrote counts, not what we had in mind.
   if (contradicts(state.phase, observed)) return [anew(state, recoverPhase(observed)), none]
-  if (observed.deleting) return leave(state)
   const { phase } = state
+  if (observed.deleting && phase._tag !== "Cleaning") return leave(state)
   if (phase._tag === "Pending" && !phase.deleting) {
     // The allocator's word stands until something else is missing.
     const waiting = observed.waiting.length > 0 ? observed.waiting : phase.waiting.filter((one) => one.on === "Host")
@@ -209,11 +202,15 @@ const unblock = (state: State): Step => {
     const work = phase.failure.final === true ? "clean" : phase.work
     // A person has seen to it.
     const run = phase.failure.retry === "budget" ? forgiven(phase.run) : phase.run
-    const next = { ...phase, run, work, stepAttempt, failures: 0, wait: 0, failure: tried(phase.failure) }
+    const next = { ...phase, run, work, stepAttempt, failures: goingOn(phase), wait: 0, failure: tried(phase.failure) }
     return [anew(state, Phase.Provisioning(next)), none]
   }
   return [state, none]
 }
+
+/** A host cleans again only for a greater try (`failures` and one), whatever was forgiven. */
+const goingOn = ({ failures, work }: Extract<Phase, { readonly _tag: "Provisioning" }>): number =>
+  work === "clean" ? failures : 0
 
 /** What would be tried again after a while is tried now: a person has changed something, or asked for it. */
 const hurry = (state: State): Step => {
@@ -222,7 +219,9 @@ const hurry = (state: State): Step => {
     return [anew(state, Phase.Claimed({ ...phase, failures: 0 })), none]
   // Without a failure a run is being followed, and needs no hurry.
   if (phase._tag === "Provisioning" && phase.wait > 0 && phase.failure !== undefined && !blocked(phase.failure))
-    return [anew(state, Phase.Provisioning({ ...phase, failures: 0, wait: 0 })), none]
+    return [anew(state, Phase.Provisioning({ ...phase, failures: goingOn(phase), wait: 0 })), none]
+  if (phase._tag === "Cleaning" && phase.work === "clean" && phase.wait > 0)
+    return [anew(state, Phase.Cleaning({ ...phase, wait: 0 })), none]
   return unblock(state)
 }
 
@@ -281,10 +280,12 @@ const failed = (state: State, attempt: number, failure: Failure): Step => {
       if (state.attempt !== attempt || phase.work !== "clean") return [state, none]
       const counts = failure.ofHost === true || failure.retry !== "backoff"
       const spent = counts && phase.tries >= CLEAN_BUDGET
+      const tries = phase.tries + (counts ? 1 : 0)
       const next = Phase.Cleaning({
         ...phase,
         failure,
-        tries: phase.tries + (counts ? 1 : 0),
+        tries,
+        wait: Math.max(1, tries - 1),
         work: spent ? "quarantine" : "clean"
       })
       return [

@@ -90,6 +90,8 @@ export type Phase = Data.TaggedEnum<{
     readonly run: RunRecord
     /** From 1; the host cleans again only for a greater one. */
     readonly tries: number
+    /** Failures before this try, as far as it waits for them; 0: it is made at once. */
+    readonly wait: number
     readonly work: "clean" | "quarantine" | "release"
     readonly failure: Failure | undefined
   }
@@ -217,4 +219,4 @@ export const claimed = (claim: Claim, leaving: Leaving = "no", before?: RunRecor
   })
 
 export const cleaning = (claim: Claim, run: RunRecord): Phase =>
-  Phase.Cleaning({ claim, run, tries: 1, work: "clean", failure: undefined })
+  Phase.Cleaning({ claim, run, tries: 1, wait: 0, work: "clean", failure: undefined })

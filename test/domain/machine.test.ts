@@ -50,7 +50,7 @@ const running = {
   work: "run"
 } as const
 const taken = { claim, fence: 0, begunAnew: 0, failures: 0, unreached: 0, failure: undefined, leaving: "no" } as const
-const cleaning = { claim, run, tries: 1, work: "clean", failure: undefined } as const
+const cleaning = { claim, run, tries: 1, wait: 0, work: "clean", failure: undefined } as const
 
 const ATTEMPT = 7
 const state = (phase: Phase, halted: State["halted"] = undefined): State => ({
@@ -382,6 +382,24 @@ describe("budgets", () => {
       Phase.Provisioning({ ...running, stepAttempt: 2, failures: 1, wait: 1, failure: failure("backoff") })
     )
     assert.deepInclude(activity(seen(step, "retry")), { _tag: "Run", stepAttempt: 2, wait: 0 })
+    const cleans = state(
+      Phase.Provisioning({ ...running, work: "clean", failures: 3, wait: 3, failure: failure("backoff") })
+    )
+    const host = "the host cleans again only for a greater try"
+    assert.deepInclude(activity(seen(cleans, "retry")), { _tag: "Clean", tries: 4, wait: 0 }, host)
+    const blocked = state(
+      Phase.Provisioning({ ...running, work: "clean", failures: 3, failure: failure("waitForChange") })
+    )
+    assert.deepInclude(activity(follow(blocked, Event.InputsChanged())), { _tag: "Clean", tries: 4, wait: 0 }, host)
+    const first = state(Phase.Cleaning(cleaning))
+    assert.strictEqual(seen(first, "retry").attempt, first.attempt, "what is cleaned needs no hurry")
+    const dirty = follow(first, Event.Failed({ attempt: first.attempt, failure: failure("budget") }))
+    assert.deepInclude(activity(dirty), { _tag: "Clean", tries: 2, wait: 1 })
+    const now = seen(dirty, "retry")
+    assert.isAbove(now.attempt, dirty.attempt)
+    assert.deepInclude(activity(now), { _tag: "Clean", tries: 2, wait: 0 })
+    assert.deepInclude(now.phase, { failure: failure("budget") }, "still shown")
+    assert.strictEqual(seen(now, "again").attempt, now.attempt, "it is being made")
     const runs = state(Phase.Provisioning({ ...running, wait: 1, progress }))
     assert.strictEqual(seen(runs, "retry").attempt, runs.attempt)
   })

@@ -33,7 +33,7 @@ const running = {
   failure: undefined,
   work: "run"
 } as const
-const cleaning = { claim, run, tries: 1, work: "clean", failure: undefined } as const
+const cleaning = { claim, run, tries: 1, wait: 0, work: "clean", failure: undefined } as const
 const P = Machine.Phase
 
 /** Together they show every branch of the transition function. */

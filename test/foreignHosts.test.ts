@@ -6,6 +6,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { UNCLEAN_MILLIS } from "../src/actors/Objects.ts"
+import { Machines } from "../src/api/ClusterApi.ts"
 import { PooledRemoteMachines } from "../src/api/PooledRemoteMachine.ts"
 import { RemoteMachines } from "../src/api/RemoteMachine.ts"
 import { judge } from "../src/simulation/Checkers.ts"
@@ -78,6 +79,34 @@ describe("a pool host that is another tenant's", () => {
       assert.strictEqual(yield* at(world, "m2"), "Ready 10.0.0.3")
       assert.strictEqual(events(world, "HostGivenBack"), 1)
       assert.deepStrictEqual(violations(world), [])
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("leaves none of its labels behind on the machine that gave it back, nor on its Machine", () =>
+    Effect.gen(function* () {
+      const { world } = yield* shared(1, 1)
+      const zone = "topology.kubernetes.io/zone"
+      yield* world.kube.patch(PooledRemoteMachines, ref("h1"), {
+        metadata: { labels: { rack: "r1", disk: "ssd", [zone]: "a" }, annotations: { site: "x" } }
+      })
+      yield* createMachine(world.kube, { name: "m1", pool: "default", labels: { disk: "ssd" } })
+      yield* pass(20)
+      assert.strictEqual(yield* at(world, "m1"), "Claimed 10.0.0.1")
+      const both = Effect.gen(function* () {
+        const machine = (yield* machineNow(world, "m1")).metadata
+        const owner = (yield* world.kube.get(Machines, ref("m1"))).metadata
+        return [machine, owner].map(({ labels = {}, annotations = {} }) =>
+          [labels["rack"], labels["disk"], labels["row"], labels[zone], annotations["site"]]
+            .map((one) => one ?? "-")
+            .join(" ")
+        )
+      })
+      assert.deepStrictEqual(yield* both, ["r1 ssd - a x", "r1 ssd - a x"])
+      yield* world.addHost(2, {}, { labels: { rack: "r2", row: "7" } })
+      yield* pass(90)
+      assert.strictEqual(yield* at(world, "m1"), "Ready 10.0.0.2")
+      // "disk" was the machine's own before.
+      assert.deepStrictEqual(yield* both, ["r2 ssd 7 - -", "r2 - 7 - -"])
     }).pipe(Effect.scoped)
   )
 

@@ -15,10 +15,11 @@ import { type Claim, encodeClaim } from "../domain/Claim.ts"
 import type { Leaving } from "../domain/Machine.ts"
 import type { JsonObject, KubeClientShape, ObjectRef } from "../kube/KubeClient.ts"
 import { absent, KubeError } from "../kube/KubeError.ts"
+import { labelOwner } from "./HostLabels.ts"
 import { pinsOn } from "./HostPins.ts"
 import { annotation, claimOf, runOf, withFinalizer, withoutFinalizer } from "./Objects.ts"
 import { conditionsWhen, statusSetAside } from "./PoolVerdicts.ts"
-import { labelOwner, population, unpopulated } from "./Population.ts"
+import { population, unpopulated } from "./Population.ts"
 
 /** How often one write reads again after a conflict until the whole claim is tried anew. */
 export const CONFLICT_RETRIES = 5
@@ -339,7 +340,8 @@ export const make = (kube: KubeClientShape) => {
       if (machine === undefined || machine.metadata.uid !== claimant.uid) return Effect.succeed(machine)
       if (claimOf(machine)?.id !== claim?.id || machine.spec.address === undefined) return Effect.succeed(machine)
       if (isTouchedSince(machine, fence)) return Effect.fail(overtaken(claimant))
-      return absent(kube.patch(RemoteMachines, machineRef(claimant), unpopulated(machine), preconditions(machine)))
+      const written = kube.patch(RemoteMachines, machineRef(claimant), unpopulated(machine), preconditions(machine))
+      return absent(Effect.tap(written, (free) => labelOwner(kube, free, undefined)))
     })
 
   /** Once a machine is being deleted no leader touches a host for it any more: what is not there now never comes. */

@@ -41,6 +41,8 @@ export const MACHINIST_PREFIX = "machinist.dev/"
 /** Written by us: who holds which host (on both objects), and what was done to a host. */
 export const CLAIM_ANNOTATION = "machinist.dev/claim"
 export const RUN_ANNOTATION = "machinist.dev/run"
+/** Written by us: which labels and annotations of a RemoteMachine, or of its Machine, are those of its host. */
+export const FROM_HOST_ANNOTATION = "machinist.dev/from-host"
 /** On a K0sControllerConfig: its Machine was seen among the controllers of its cluster, where there need be no Node. */
 export const JOINED_ANNOTATION = "machinist.dev/joined"
 /** Label on bootstrap token Secrets of a workload cluster: uid of the bootstrap config that the token is for. */

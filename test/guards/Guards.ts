@@ -135,6 +135,14 @@ export const guards: ReadonlyArray<Guard> = [
     tests: claimTests
   },
   {
+    name: "changed-label-stays",
+    file: "src/actors/HostLabels.ts",
+    promise: "a label of the host's that somebody has changed on the machine does not go with the host",
+    guard: "value !== undefined && digest(value) === known",
+    instead: "value !== undefined",
+    tests: ["test/actors/hostLabels.test.ts"]
+  },
+  {
     name: "touched-host-is-kept",
     file: WRITES,
     promise: "a claim whose host was touched is never written over by who chose before",

@@ -9,6 +9,7 @@ import { UNCLEAN_MILLIS } from "../src/actors/Objects.ts"
 import { Machines } from "../src/api/ClusterApi.ts"
 import { PooledRemoteMachines } from "../src/api/PooledRemoteMachine.ts"
 import { RemoteMachines } from "../src/api/RemoteMachine.ts"
+import { encodeClaim } from "../src/domain/Claim.ts"
 import { judge } from "../src/simulation/Checkers.ts"
 import { CLOUD_CONFIG } from "../src/simulation/ClusterObjects.ts"
 import * as Worlds from "../src/simulation/World.ts"
@@ -157,6 +158,30 @@ describe("a pool host that is another tenant's", () => {
       yield* pass(120)
       assert.strictEqual(yield* at(world, "m1"), "Ready 10.0.0.1")
       assert.strictEqual(events(world, "HostGivenBack"), 0)
+    }).pipe(Effect.scoped)
+  )
+})
+
+describe("a host outside pools that a machine of this cluster has", () => {
+  it.effect("is told as an address in use to one that claimed it by an old list, and used once the other is gone", () =>
+    Effect.gen(function* () {
+      const world = yield* makeWorld
+      yield* world.hosts.add({ address: "10.0.0.1", name: "h1" })
+      const spec = { address: "10.0.0.1", sshKeyRef: { name: "key" } }
+      yield* world.startProvider()
+      yield* createMachine(world.kube, { name: "m1", spec })
+      yield* pass(20)
+      assert.strictEqual(yield* at(world, "m1"), "Ready 10.0.0.1")
+      const claim = encodeClaim({ id: "late", host: "", machine: "default/m2", uid: "u2" })
+      yield* createMachine(world.kube, { name: "m2", spec, annotations: { "machinist.dev/claim": claim } })
+      yield* pass(20)
+      assert.strictEqual(yield* at(world, "m2"), "Claimed 10.0.0.1")
+      const told = (yield* machineNow(world, "m2")).status?.conditions?.find(({ type }) => type === "Ready")
+      assert.strictEqual(told?.reason, "AddressInUse")
+      assert.match(told?.message ?? "", /10\.0\.0\.1:22 of default\/m2 .*RemoteMachine default\/m1.*spec\.address/)
+      yield* world.kube.delete(RemoteMachines, ref("m1"))
+      yield* pass(80)
+      assert.strictEqual(yield* at(world, "m2"), "Ready 10.0.0.1")
     }).pipe(Effect.scoped)
   )
 })

@@ -16,7 +16,7 @@ import type { RunRecord } from "../domain/Claim.ts"
 import { Activity, Event, type Failure, type LastStep } from "../domain/Machine.ts"
 import type { HostError } from "../hosts/HostError.ts"
 import type { HostAccess, HostRunsShape } from "../hosts/HostRuns.ts"
-import type { Tenant } from "../hosts/Protocol.ts"
+import type { TenancyRecord, Tenant } from "../hosts/Protocol.ts"
 import type { KubeClientShape } from "../kube/KubeClient.ts"
 import { KubeError } from "../kube/KubeError.ts"
 import { isUnpinned, pinsOf } from "./HostPins.ts"
@@ -85,6 +85,14 @@ export const make = (services: Services) => {
       post(Event.Released({ leaving: activity.leaving }))
     )
 
+  /** The host serves somebody else: one of this cluster's, whom an old list hid, or a stranger. */
+  const refusal = Effect.fnUntraced(function* (machine: RemoteMachine, tenancy: TenancyRecord) {
+    const here = yield* allocator.tenantHere(claimant(), tenancy.claim)
+    if (here !== undefined) return inputFailure("AddressInUse", here)
+    const another = yield* allocator.hasAnother(claimant())
+    return { ...foreign(machine, tenancy), ...(another ? { another } : {}) }
+  })
+
   /** Reads everything and connects; the host stays untouched. */
   const inspect = ({ claim, attempt, wait }: Extract<Activity, { _tag: "Inspect" }>, post: Post): Acting => {
     const work = Effect.gen(function* () {
@@ -104,11 +112,7 @@ export const make = (services: Services) => {
       )
       const { tenancy } = report
       const held = tenancy !== undefined && tenancy.claim !== claim.id && tenancy.state !== "free"
-      if (held && !mayAdopt(machine))
-        return yield* Effect.fail({
-          ...foreign(machine, tenancy),
-          ...((yield* allocator.hasAnother(claimant())) ? { another: true as const } : {})
-        })
+      if (held && !mayAdopt(machine)) return yield* Effect.flatMap(refusal(machine, tenancy), Effect.fail)
       const data = early ?? (yield* HostPlan.bootstrap(source, machine, claim, HostPlan.factsOf(report)))
       if (data === undefined) return yield* Effect.die("facts were given")
       // Once the host is touched it must be possible to clean it.
@@ -305,7 +309,7 @@ const ADOPTING =
 /** A person said that whoever held the host has no right to it any more. */
 const mayAdopt = (machine: RemoteMachine): boolean => annotation(machine, Names.ADOPT_FOREIGN_ANNOTATION) !== undefined
 
-const foreign = (machine: RemoteMachine, tenancy: { readonly machine: string; readonly claim: string }): Failure => ({
+const foreign = (machine: RemoteMachine, tenancy: TenancyRecord): Failure => ({
   reason: "ForeignTenant",
   message:
     `Host ${machine.spec.address ?? ""} of ${keyOf(machine)} already serves RemoteMachine ${tenancy.machine} (claim ${tenancy.claim}), ` +

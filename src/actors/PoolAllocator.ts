@@ -69,6 +69,8 @@ export interface PoolAllocatorShape {
   readonly hasAnother: (
     claimant: ClaimWrites.Claimant & { readonly pool: string | undefined }
   ) => Effect.Effect<boolean>
+  /** That another machine of this cluster has its own address, by the claim that its host names; in words. */
+  readonly tenantHere: (claimant: ClaimWrites.Claimant, claimId: string) => Effect.Effect<string | undefined>
   readonly quarantine: (claimant: ClaimWrites.Claimant, claim: Claim, reason: string) => Effect.Effect<void, KubeError>
   /** What the caches show; nothing is given away before `synced`. */
   readonly hostSeen: (host: PooledRemoteMachine) => Effect.Effect<void>
@@ -367,6 +369,7 @@ const make = Effect.gen(function* () {
     release: (claimant, claim, how) => apart(claimant, claim, writes.release(claimant, claim, how)),
     quarantine: (claimant, claim, reason) => apart(claimant, claim, writes.quarantine(claimant, claim, reason)),
     hasAnother: (claimant) => Effect.sync(() => Pool.hasAnother(state, claimant)),
+    tenantHere: ({ uid }, claimId) => Effect.sync(() => Pool.tenantHere(state, uid, claimId)),
     hostSeen,
     hostGone,
     machineSeen,

@@ -11,7 +11,16 @@ import * as index from "./PoolIndex.ts"
 import type { Grant, Request, State } from "./PoolState.ts"
 import type { HostView, MachineView } from "./PoolView.ts"
 
-export { type Choice, choose, claimants, hasAnother, isOrphan, unavailable, whyWaiting } from "./PoolChoice.ts"
+export {
+  type Choice,
+  choose,
+  claimants,
+  hasAnother,
+  isOrphan,
+  tenantHere,
+  unavailable,
+  whyWaiting
+} from "./PoolChoice.ts"
 export { empty, type Grant, type Request, type State } from "./PoolState.ts"
 export type { HostView, MachineView } from "./PoolView.ts"
 

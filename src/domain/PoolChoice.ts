@@ -146,10 +146,23 @@ const ownAddress = (
     : {
         _tag: "None",
         reason: "AddressInUse",
-        message:
-          `The address ${machine?.address ?? ""} of ${request.key} already belongs to ${holder}. ` +
-          "One host serves one machine: change spec.address, or delete the other object."
+        message: addressInUse(machine?.address ?? "", request.key, holder)
       }
+}
+
+const addressInUse = (address: string, machine: string, holder: string): string =>
+  `The address ${address} of ${machine} already belongs to ${holder}. ` +
+  "One host serves one machine: change spec.address, or delete the other object."
+
+/**
+ * What a machine with an address of its own, which claimed it while an old list hid the other one, is to be told once the
+ * host says that claim `tenant` is there; undefined when no machine here has the address by that claim.
+ */
+export const tenantHere = (state: State, uid: string, tenant: string): string | undefined => {
+  const machine = machineOf(state, uid)
+  if (machine?.address === undefined || machine.claim?.host !== "") return undefined
+  const other = index.machineAt(state.index, machine.address, tenant)
+  return other === undefined ? undefined : addressInUse(machine.address, machine.key, `RemoteMachine ${other}`)
 }
 
 // ---------------------------------------------------------------------------------------------------- what is told

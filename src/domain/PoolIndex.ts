@@ -190,6 +190,15 @@ const older = (a: HostView, b: HostView): boolean => {
   return a.createdAt === b.createdAt ? a.key < b.key : a.createdAt < b.createdAt
 }
 
+/** Key of the machine that carries this claim and has this address in its spec. */
+export const machineAt = (index: PoolIndex, address: string, claimId: string): string | undefined => {
+  for (const text of setOf(index.machineAddresses, address)) {
+    const [, key, , claim] = text.split("\n")
+    if (claim === claimId) return key
+  }
+  return undefined
+}
+
 /** Who already has the address that a machine brings along: a claimed host, or a machine that claimed it first. */
 export const addressHolder = (
   index: PoolIndex,

@@ -245,6 +245,21 @@ describe("which host", () => {
     assert.isFalse(Pool.hasAnother(having(...held, host("h2")), { ...request, pool: undefined }))
   })
 
+  it("a tenant that is a machine of this cluster's is known by its claim and address, to who has the same address of its own", () => {
+    const address = "a:22"
+    const owner = machine("m1", { address, claim: claim("m1", "") })
+    const late = machine("m2", { address, claim: claim("m2", "") })
+    const tenant = claim("m1", "").id
+    const told = Pool.tenantHere(having(owner, late), "m2", tenant) ?? ""
+    assert.match(told, /a:22 of default\/m2 already belongs to RemoteMachine default\/m1/)
+    assert.isUndefined(Pool.tenantHere(having(owner, late), "m2", "another"), "a stranger's")
+    assert.isUndefined(Pool.tenantHere(having(machine("m1", { address }), late), "m2", tenant), "let go of")
+    const elsewhere = machine("m1", { address: "b:22", claim: claim("m1", "") })
+    assert.isUndefined(Pool.tenantHere(having(elsewhere, late), "m2", tenant))
+    const pooled = machine("m2", { address, claim: claim("m2", "h1") })
+    assert.isUndefined(Pool.tenantHere(having(owner, pooled), "m2", tenant), "of a pool's host: it is given back")
+  })
+
   it("an intent whose host was given back as unclean, the machine's part of it unwritten, is for another one", () => {
     const intent = claim("m", "h1")
     const unclean = host("h1", { unclean: true, doubted: true })

@@ -31,9 +31,12 @@ export type { CredentialsSource } from "./Credentials.ts"
 
 /** Objects a page: what client-go asks for. */
 const PAGE_LIMIT = 500
-/** A watch is closed by the server after this long, and up to twice that; in seconds. */
-const WATCH_SECONDS = 240
-/** Servers send a bookmark about every minute: one that is silent for longer than this is gone; in milliseconds. */
+/**
+ * A watch is closed by the server after this long, and up to twice that; in seconds. Sooner than its silence counts: of a
+ * kind that nobody changes a server may not even send bookmarks, unless its etcd often tells it of progress.
+ */
+const WATCH_SECONDS = 60
+/** One that neither said a word nor closed the watch by then is gone; in milliseconds. */
 const WATCH_SILENCE_MS = 150_000
 /** Who wrote a field, in managedFields. */
 const FIELD_MANAGER = "machinist"

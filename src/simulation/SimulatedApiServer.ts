@@ -6,6 +6,8 @@
  * Unlike a real one:
  * - never-stale: reads show every write at once (a fault lists the past, Faults.ts)
  * - early-watch-ends: a watch ends after five to ten minutes, not half an hour to an hour; clients meet it more often
+ * - idle-bookmarks: a watch gets one a minute, come what may; a real one, of a kind that nobody changes, only when etcd
+ *   tells of progress, which by default it does every ten minutes
  * - history-by-count: how far back a watch may begin is a number of events, not a time
  * - prompt-controllers: garbage and namespaces are taken away without delay, unless a pace is given
  * - empty-namespaces: no ServiceAccount, root certificates or Service come by themselves

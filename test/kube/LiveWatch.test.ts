@@ -42,8 +42,6 @@ describe("watch", () => {
         "Bookmark 9"
       ])
       assert.deepInclude(asked[0]?.query, { watch: "true", allowWatchBookmarks: "true", resourceVersion: "5" })
-      const seconds = Number(asked[0]?.query["timeoutSeconds"])
-      assert.isTrue(seconds >= 240 && seconds <= 480, `timeoutSeconds ${seconds}`)
     }).pipe(Effect.scoped)
   )
 
@@ -126,6 +124,23 @@ describe("watch", () => {
       })
       yield* Stream.runHead(events)
       yield* Deferred.await(closed)
+    }).pipe(Effect.scoped)
+  )
+
+  it.effect("a server with nothing to say, not even a bookmark, has ended it before its silence counts", () =>
+    Effect.gen(function* () {
+      const opened = yield* Deferred.make<Asked>()
+      const first = yield* Deferred.make<void>()
+      const { events } = yield* watchOf((asked) => {
+        asked.raw.write(line("ADDED", thing("a", "6")))
+        Deferred.doneUnsafe(opened, Effect.succeed(asked))
+      })
+      const watching = yield* Stream.runForEach(events, () => Deferred.succeed(first, undefined)).pipe(Effect.forkChild)
+      const { query, raw } = yield* Deferred.await(opened)
+      yield* Deferred.await(first)
+      yield* TestClock.adjust(`${Number(query["timeoutSeconds"])} seconds`)
+      raw.end()
+      yield* Fiber.join(watching)
     }).pipe(Effect.scoped)
   )
 

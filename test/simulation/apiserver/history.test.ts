@@ -103,7 +103,7 @@ describe("history of the in-memory API server", () => {
     })
   )
 
-  it.effect("an idle watch gets a bookmark a minute, from which it can be resumed", () =>
+  it.effect("an idle watch gets a bookmark a minute, from which it can be resumed (unlike: idle-bookmarks)", () =>
     Effect.gen(function* () {
       const { kubeClient: client } = yield* make()
       yield* write(client, 3)

@@ -19,7 +19,6 @@ import { rfc3339 } from "../../domain/Rfc3339.ts"
 import type { JsonObject, KubeClientShape } from "../../kube/KubeClient.ts"
 import type { KubeError } from "../../kube/KubeError.ts"
 import type { K0sStart, K0sWorld } from "../hosts/K0s.ts"
-import type { SimulatedApiServerShape } from "../SimulatedApiServer.ts"
 import type { Placement, WorkloadAccess } from "./KubeconfigSecret.ts"
 import { type JoinUsage, judgeToken } from "./TokenJudge.ts"
 
@@ -37,9 +36,16 @@ export interface Member {
   readonly running: boolean
 }
 
+/** A workload cluster's API server, wherever it runs. */
+export interface WorkloadServer {
+  readonly kubeClient: KubeClientShape
+  /** For each who writes, where they are told apart. */
+  readonly client: (name: string) => KubeClientShape
+}
+
 export interface Workload {
   readonly access: WorkloadAccess
-  readonly server: SimulatedApiServerShape
+  readonly server: WorkloadServer
   readonly placement: Placement
   /** By host; touched by nobody but this file. */
   readonly members: Map<string, Member>
@@ -54,7 +60,7 @@ const running = (workload: Workload): ReadonlyArray<Member> =>
 export const isUp = (workload: Workload): boolean => workload.placement === "hosted" || running(workload).length > 0
 
 /** As far as the objects of a restored cluster say; they ran when they were last seen. */
-export const membersOf = (server: SimulatedApiServerShape): Effect.Effect<Map<string, Member>> =>
+export const membersOf = (server: WorkloadServer): Effect.Effect<Map<string, Member>> =>
   server.kubeClient.list(ControlNodes).pipe(
     Effect.map(
       ({ items }) =>

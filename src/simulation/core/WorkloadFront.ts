@@ -48,7 +48,8 @@ const freePort: Effect.Effect<number, HttpsFront.FrontError> = Effect.callback((
   })
 })
 
-const certificate = Effect.fnUntraced(function* (access: WorkloadAccess, host: string) {
+/** Of the server at `host`, signed by the cluster's authority. */
+export const certificate = Effect.fnUntraced(function* (access: WorkloadAccess, host: string) {
   const { authorityKey, ca } = access
   if (authorityKey === undefined)
     return yield* failed(

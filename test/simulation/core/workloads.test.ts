@@ -18,9 +18,11 @@ import {
 } from "../../../src/domain/JoinToken.ts"
 import type { JsonObject } from "../../../src/kube/KubeClient.ts"
 import { WorkloadClusters } from "../../../src/kube/WorkloadClusters.ts"
+import type { WorkloadServer } from "../../../src/simulation/core/K0sAdmission.ts"
 import { accessIn, kubeconfigText } from "../../../src/simulation/core/KubeconfigSecret.ts"
 import * as SimulatedWorkloads from "../../../src/simulation/core/SimulatedWorkloads.ts"
 import type { K0sStart } from "../../../src/simulation/hosts/K0s.ts"
+import * as SimulatedApiServer from "../../../src/simulation/SimulatedApiServer.ts"
 
 const CLUSTER = { namespace: "default", name: "demo" }
 const ACCESS = { server: "https://127.0.0.1:30443", ca: "the CA\n", token: "admin-token" }
@@ -204,6 +206,38 @@ describe("who is let in", () => {
       assert.isTrue(yield* workloads.k0s.started(start({ token: joinToken({ ca: "other CA" }) })))
       assert.deepStrictEqual(yield* nodes, [])
       assert.lengthOf((yield* server.kubeClient.list(Nodes)).items, 1)
+    })
+  )
+})
+
+describe("API servers of another kind", () => {
+  it.effect("are asked for nothing before they are served, let in whom others do, and go with their cluster", () =>
+    Effect.gen(function* () {
+      const story: Array<string> = []
+      const tell = (line: string) => Effect.sync(() => void story.push(line))
+      const memory = yield* SimulatedApiServer.make()
+      yield* memory.registerKind(ControlNodes)
+      const workloads = yield* SimulatedWorkloads.over<WorkloadServer>({
+        front: undefined,
+        controllers: "hosted",
+        make: () =>
+          Effect.succeed({
+            get kubeClient() {
+              story.push("asked")
+              return memory.kubeClient
+            },
+            client: () => memory.kubeClient
+          }),
+        serve: (_, { server }) => Effect.acquireRelease(tell(`served at ${server}`), () => tell("closed")),
+        clusters: () => WorkloadClusters.layer
+      })
+      yield* workloads.open(CLUSTER, ACCESS)
+      const { data, metadata, type } = workerTokenSecret(TOKEN, HOUR_MILLIS, "default/m1")
+      yield* memory.kubeClient.create(Secrets, { metadata, type, data })
+      assert.isTrue(yield* workloads.k0s.started(start()))
+      assert.lengthOf((yield* memory.kubeClient.list(Nodes)).items, 1)
+      yield* workloads.close(CLUSTER)
+      assert.deepStrictEqual([...new Set(story)], [`served at ${ACCESS.server}`, "asked", "closed"])
     })
   )
 })

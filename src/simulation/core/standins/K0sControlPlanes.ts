@@ -246,12 +246,7 @@ export const reconcile = Effect.fnUntraced(function* (
     return undefined
   }
   const access = yield* ensureAccess(around, { controlPlane, cluster: cluster.metadata.name, endpoint })
-  const refusal = yield* refusalOf(
-    around,
-    at(cluster),
-    access,
-    around.workloads.front === undefined ? "machines" : "hosted"
-  )
+  const refusal = yield* refusalOf(around, at(cluster), access, around.workloads.controllers)
   if (refusal !== undefined) {
     yield* writeStatus(planes, controlPlane, { ready: false }, notServed(refusal))
     return LOOK_AGAIN_MILLIS

@@ -17,6 +17,7 @@ import { WorkloadClusters } from "../../../kube/WorkloadClusters.ts"
 import type { SimulatedHosts } from "../../hosts/SimulatedHosts.ts"
 import { makeSimulatedHosts } from "../../hosts/SimulatedHosts.ts"
 import * as Foreign from "../Foreign.ts"
+import type { WorkloadServer } from "../K0sAdmission.ts"
 import { Clusters, isOwner, keyIn, keyOf, Machines, namespaceOf, type Raw } from "../Raw.ts"
 import type { SimulatedWorkloads } from "../SimulatedWorkloads.ts"
 import { type Tracked, track } from "../Tracked.ts"
@@ -31,7 +32,7 @@ const LOOPBACK = "127.0.0.1"
 
 export interface StandInsOptions {
   readonly kube: KubeClientShape
-  readonly workloads: SimulatedWorkloads
+  readonly workloads: SimulatedWorkloads<WorkloadServer>
   /** Where AWSMachines run. Absent: hosts of their own. */
   readonly hosts?: SimulatedHosts
   /** Host of endpoints that nobody gave. Absent: 127.0.0.1. */

@@ -11,6 +11,7 @@ import type { KubeError } from "../../../kube/KubeError.ts"
 import type { WorkloadClustersShape } from "../../../kube/WorkloadClusters.ts"
 import { now } from "../Core.ts"
 import type { Foreign } from "../Foreign.ts"
+import type { WorkloadServer } from "../K0sAdmission.ts"
 import { STAND_IN_ANNOTATION, STAND_IN_CONDITION } from "../Names.ts"
 import { hasOwnerOfKind, isOwner, namespaceOf, type Raw } from "../Raw.ts"
 import type { SimulatedWorkloads } from "../SimulatedWorkloads.ts"
@@ -22,7 +23,7 @@ export interface Surroundings {
   readonly clusters: Tracked
   readonly machines: Tracked
   readonly foreign: Foreign
-  readonly workloads: SimulatedWorkloads
+  readonly workloads: SimulatedWorkloads<WorkloadServer>
   readonly workloadClusters: WorkloadClustersShape
   readonly random: SecureRandom.SecureRandom["Service"]
   /** Where control planes without an endpoint of their own say they are. */

@@ -65,9 +65,9 @@ export const unavailable: string | undefined = (() => {
 export const available = unavailable === undefined
 if (unavailable !== undefined) console.warn(unavailable)
 
-const apiServerArgs = (dir: string, port: number, etcdPort: number): ReadonlyArray<string> => [
+const apiServerArgs = (dir: string, host: string, port: number, etcdPort: number): ReadonlyArray<string> => [
   `--etcd-servers=http://127.0.0.1:${etcdPort}`,
-  "--bind-address=127.0.0.1",
+  `--bind-address=${host}`,
   "--advertise-address=127.0.0.1",
   `--secure-port=${port}`,
   `--cert-dir=${dir}/certs`,
@@ -118,6 +118,26 @@ export interface ApiServerOptions {
   readonly users?: ReadonlyArray<User>
   /** Secrets of type bootstrap.kubernetes.io/token let in whoever shows their token. */
   readonly bootstrapTokens?: boolean
+  /** Where it is to be, and as whom. Absent: on loopback, self-signed, with a token of its own. */
+  readonly as?: Identity
+}
+
+export interface Identity {
+  /** An address of this machine. */
+  readonly host: string
+  readonly port: number
+  /** PEM, all three. */
+  readonly caPem: string
+  readonly certificate: string
+  readonly privateKey: string
+  /** The admin's. */
+  readonly token: string
+}
+
+const writeIdentity = (dir: string, { certificate, privateKey }: Identity): ReadonlyArray<string> => {
+  writeFileSync(join(dir, "tls.crt"), certificate)
+  writeFileSync(join(dir, "tls.key"), privateKey, { mode: 0o600 })
+  return [`--tls-cert-file=${dir}/tls.crt`, `--tls-private-key-file=${dir}/tls.key`]
 }
 
 const tokenLine = (token: string, { groups, name }: User): string =>
@@ -129,9 +149,13 @@ export const startWith = Effect.fnUntraced(function* (
 ): Effect.fn.Return<ApiServer, Error, Scope> {
   const bin = yield* scriptOutput(SCRIPT)
   const dir = yield* temporaryDirectory
-  const [port = 0, etcdPort = 0, peerPort = 0] = yield* freePorts(3)
-  const url = `https://127.0.0.1:${port}`
-  const token = randomBytes(16).toString("hex")
+  const [freePort = 0, etcdPort = 0, peerPort = 0] = yield* freePorts(3)
+  const { host, port, token } = options.as ?? {
+    host: "127.0.0.1",
+    port: freePort,
+    token: randomBytes(16).toString("hex")
+  }
+  const url = `https://${host}:${port}`
   const powerlessToken = randomBytes(16).toString("hex")
   const users = (options.users ?? []).map((user) => ({ user, token: randomBytes(16).toString("hex") }))
   const tokens = [
@@ -154,7 +178,8 @@ export const startWith = Effect.fnUntraced(function* (
     ])
   )
   const args = [
-    ...apiServerArgs(dir, port, etcdPort),
+    ...apiServerArgs(dir, host, port, etcdPort),
+    ...(options.as === undefined ? [] : writeIdentity(dir, options.as)),
     ...(options.bootstrapTokens === true ? ["--enable-bootstrap-token-auth"] : [])
   ]
   const server = yield* scopedProcess(() => startProcess(join(bin, "kube-apiserver"), args))
@@ -162,7 +187,7 @@ export const startWith = Effect.fnUntraced(function* (
   // Made by the server itself after it is ready; most tests want it at once.
   yield* waitReady(server.current, url, token, "/api/v1/namespaces/default")
 
-  const caPem = readFileSync(join(dir, "certs", "apiserver.crt"), "utf8")
+  const caPem = options.as?.caPem ?? readFileSync(join(dir, "certs", "apiserver.crt"), "utf8")
   const kubeconfig = kubeconfigOf(url, caPem, token)
   const kubeconfigPath = join(dir, "admin.kubeconfig")
   writeFileSync(kubeconfigPath, kubeconfig, { mode: 0o600 })

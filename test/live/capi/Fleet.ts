@@ -60,16 +60,9 @@ export const startWorkload = Effect.gen(function* () {
   return { server, kube } satisfies Workload
 })
 
-/** A namespace in which a Cluster of this name has the workload cluster's API server for its own, and the hosts' key. */
-export const prepareNamespace = Effect.fnUntraced(function* (
-  kube: KubeClientShape,
-  workload: Workload,
-  namespace: string,
-  cluster: string,
-  keys: Readonly<Record<string, string>>
-) {
-  yield* kube.create(Namespaces, { metadata: { name: namespace } })
-  yield* kube.create(Secrets, {
+/** The Cluster of this name has the workload cluster's API server for its own. */
+const giveKubeconfig = (kube: KubeClientShape, workload: Workload, namespace: string, cluster: string) =>
+  kube.create(Secrets, {
     metadata: {
       name: Names.kubeconfigSecretName(cluster),
       namespace,
@@ -78,6 +71,17 @@ export const prepareNamespace = Effect.fnUntraced(function* (
     type: Names.CLUSTER_SECRET_TYPE,
     data: secretData({ value: workload.server.kubeconfig })
   })
+
+/** A namespace with the hosts' keys, and the way into the Cluster that there will be; without a workload its stand-in's. */
+export const prepareNamespace = Effect.fnUntraced(function* (
+  kube: KubeClientShape,
+  workload: Workload | undefined,
+  namespace: string,
+  cluster: string,
+  keys: Readonly<Record<string, string>>
+) {
+  yield* kube.create(Namespaces, { metadata: { name: namespace } })
+  if (workload !== undefined) yield* giveKubeconfig(kube, workload, namespace, cluster)
   for (const [name, value] of Object.entries(keys)) {
     yield* kube.create(Secrets, {
       metadata: { name, namespace, labels: { [Names.MOVE_LABEL]: "" } },
@@ -197,6 +201,9 @@ export const killAtRandom = Effect.fnUntraced(function* (lives: Lives, eyes: Eye
   } satisfies Killer
 })
 
+/** In a tenancy. */
+const ONCE = new Set(["pre", "post", "k0s-install-worker", "k0s-install-controller", "k0s-start", "k0s-registered"])
+
 /** What each host's witness says happened, by claim: every step of a tenancy once, one tenancy after the other. */
 export const assertWitnesses = Effect.fnUntraced(function* (hosts: ReadonlyArray<TestHosts.TestHost>) {
   const claims = new Map<string, string>()
@@ -212,7 +219,7 @@ export const assertWitnesses = Effect.fnUntraced(function* (hosts: ReadonlyArray
         tenancies++
         current = []
       }
-      if (["pre", "post", "k0s-install-worker", "k0s-start", "k0s-registered"].includes(what)) {
+      if (ONCE.has(what)) {
         assert.notInclude(current, what, `a step ran twice. ${story}`)
         current.push(what)
       }
@@ -225,8 +232,8 @@ export const nodeNames = (workload: Workload) =>
   Effect.map(workload.kube.list(Nodes), ({ items }) => items.map((node) => node.metadata.name).sort())
 
 /** Join tokens that are still good. */
-export const tokens = (workload: Workload) =>
+export const tokens = ({ kube }: Pick<Workload, "kube">) =>
   Effect.map(
-    workload.kube.list(Secrets, { namespace: "kube-system", fieldSelector: "type=bootstrap.kubernetes.io/token" }),
+    kube.list(Secrets, { namespace: "kube-system", fieldSelector: "type=bootstrap.kubernetes.io/token" }),
     ({ items }) => items.map((secret) => secret.metadata.name)
   )

@@ -11,14 +11,13 @@ import type { KubeClientShape } from "../../../src/kube/KubeClient.ts"
 import { makeKubeClient } from "../../../src/kube/LiveKubeClient.ts"
 import { HALVES, type Half } from "../../../src/provider/Options.ts"
 import { objectAt } from "../../../src/simulation/apiserver/Json.ts"
-import * as SimulatedWorkloads from "../../../src/simulation/core/SimulatedWorkloads.ts"
 import { standInCrds } from "../../../src/simulation/core/standins/crds.ts"
 import * as StandIns from "../../../src/simulation/core/standins/StandIns.ts"
-import * as WorkloadFront from "../../../src/simulation/core/WorkloadFront.ts"
 import { type ApiServer, installCrd, serviceAccount, startWith } from "../apiserver/ApiServer.ts"
 import * as Controller from "../e2e/Controller.ts"
 import * as Clusterctl from "./Clusterctl.ts"
 import * as Manager from "./Manager.ts"
+import * as Workloads from "./Workloads.ts"
 
 export const account = (half: Half) => serviceAccount(`machinist-${half}-system`, `machinist-${half}-manager`)
 
@@ -51,12 +50,12 @@ export const start = Effect.gen(function* () {
   return { server, kube, clusterctl, manager } satisfies Management
 })
 
-/** Control planes are those that kubeconfig Secrets lead to: the stand-ins only say so. */
+/** A control plane that a kubeconfig Secret leads to is only vouched for; others get a real API server. */
 export const startStandIns = (kube: KubeClientShape) =>
   Effect.gen(function* () {
-    const front = yield* WorkloadFront.make("127.0.0.1")
-    const workloads = yield* SimulatedWorkloads.make({ front })
-    yield* StandIns.make({ kube, workloads })
+    const workloads = yield* Workloads.make
+    const { hosts } = yield* StandIns.make({ kube, workloads })
+    return { workloads, awsHosts: hosts }
   }).pipe(Effect.provide(SecureRandom.layerWebCrypto))
 
 export interface Lives {

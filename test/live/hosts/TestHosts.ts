@@ -44,6 +44,8 @@ export interface TestHostOptions {
   readonly k0s?: boolean
   /** Nodes are made at the API server that the join token names, instead of imagined. */
   readonly join?: boolean
+  /** A directory in which k0s asks whoever serves it (shellhosts/Mailbox.ts) to be let in, and tells when it stops or leaves. */
+  readonly mailbox?: string
   /** `pretend` (README.md) under the names of what the specification's examples call. */
   readonly pretend?: boolean
   /** Seconds k0s takes to register its node, and until that is Ready after it. */
@@ -177,7 +179,7 @@ const make = (
       Effect.forEach(machines, Host.destroy, { concurrency: BOOT_CONCURRENCY.light, discard: true })
     )
     for (let index = 0; index < count; index++) {
-      machines.push(yield* Host.makeMachine(pool, index, options.port ?? 22, files))
+      machines.push(yield* Host.makeMachine(pool, index, options.port ?? 22, files, options.mailbox))
     }
     yield* Effect.forEach(machines, Host.powerOn, { concurrency: BOOT_CONCURRENCY[kind], discard: true })
     const hosts = machines.map(toTestHost)

@@ -33,6 +33,8 @@ export interface Machine {
   readonly hostKey: string
   readonly directory: string
   readonly cgroup: string | undefined
+  /** Where its k0s asks to be let in. */
+  readonly mailbox: string | undefined
   power: Power | undefined
 }
 
@@ -64,6 +66,7 @@ const fstab = (machine: Machine): string => {
     `devpts ${root}/dev/pts devpts newinstance,ptmxmode=0666,mode=620,gid=5 0 0`,
     `${directory}/boot_id ${root}/proc/sys/kernel/random/boot_id none bind 0 0`,
     `${pool.witness} ${root}/witness none bind 0 0`,
+    ...(machine.mailbox === undefined ? [] : [`${machine.mailbox} ${root}/mailbox none bind 0 0`]),
     ""
   ].join("\n")
 }
@@ -73,7 +76,8 @@ export const makeMachine = (
   pool: Pool,
   index: number,
   port: number,
-  files: Readonly<Record<string, { readonly content: string; readonly mode: number }>>
+  files: Readonly<Record<string, { readonly content: string; readonly mode: number }>>,
+  mailbox?: string
 ): Effect.Effect<Machine, TestHostError> =>
   Effect.try({
     try: () => {
@@ -89,10 +93,12 @@ export const makeMachine = (
         hostKey: fingerprint(key.publicBytes),
         directory,
         cgroup: pool.cgroup === undefined ? undefined : join(pool.cgroup, name),
+        mailbox,
         power: undefined
       }
       const upper = join(directory, "upper")
       for (const part of ["upper", "work", "root"]) mkdirSync(join(directory, part), { recursive: true })
+      if (mailbox !== undefined) mkdirSync(join(upper, "mailbox"))
       put(upper, "etc/hostname", `${name}\n`, 0o644)
       put(upper, "etc/hosts", `127.0.0.1 localhost\n::1 localhost\n${address} ${name}\n`, 0o644)
       put(upper, "etc/machine-id", `${crypto.randomUUID().replaceAll("-", "")}\n`, 0o444)

@@ -82,6 +82,8 @@ const PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 const setUpOverlay = (shell: LocalShell): string => `
 mount -t overlay overlay -o lowerdir=/,upperdir=$B/upper,workdir=$B/work $B/root
+# This machine may be a host itself. At a reboot what is there is the host's own.
+[ -e $B/upper/usr ] || rm -rf $B/root/var/lib/machinist
 ln -sf ${shell} $B/root/usr/bin/sh
 mkdir -p $B/root/etc $B/root/var/lib
 rm -rf $B/root/etc/environment.d 2>/dev/null

@@ -20,9 +20,7 @@ import { pinsOn } from "./HostPins.ts"
 import { annotation, claimOf, runOf, withFinalizer, withoutFinalizer } from "./Objects.ts"
 import { conditionsWhen, statusSetAside } from "./PoolVerdicts.ts"
 import { population, unpopulated } from "./Population.ts"
-
-/** How often one write reads again after a conflict until the whole claim is tried anew. */
-export const CONFLICT_RETRIES = 5
+import { readThenWrite } from "./ReadThenWrite.ts"
 
 /** A claim that has to be undone is tried so often, the first time after so many milliseconds, then twice as long. */
 export const UNDO_RETRIES = 8
@@ -85,26 +83,6 @@ const toBeWritten = <A extends RemoteMachine | PooledRemoteMachine>(known: A | u
 const hostRef = (claimant: Claimant, claim: Claim): ObjectRef => ({ namespace: claimant.namespace, name: claim.host })
 
 const isNotFound = (error: KubeError): boolean => error.reason === "NotFound"
-
-/**
- * Reads with `read`, writes with `write`; on a conflict reads again. Each read-and-write is uninterruptible: an
- * interrupted requester must not leave a write behind that nobody knows of.
- */
-const readThenWrite = <A, B, E>(
-  read: Effect.Effect<A, KubeError>,
-  first: A | undefined,
-  write: (object: A) => Effect.Effect<B, KubeError | E>
-): Effect.Effect<B, KubeError | E> => {
-  const attempt = (known: A | undefined, left: number): Effect.Effect<B, KubeError | E> =>
-    (known === undefined ? read : Effect.succeed(known)).pipe(
-      Effect.flatMap(write),
-      Effect.catchIf(
-        (error): error is KubeError & E => error instanceof KubeError && error.reason === "Conflict" && left > 0,
-        () => attempt(undefined, left - 1)
-      )
-    )
-  return Effect.uninterruptible(attempt(first, CONFLICT_RETRIES))
-}
 
 /** Annotations that pin a host's key. */
 type Pinned = { readonly [name: string]: string }
@@ -227,10 +205,13 @@ export const make = (kube: KubeClientShape) => {
   /** A claim that nobody will use is undone, unless its machine got as far as the host with it: then it is released. */
   const undo = (claimant: Claimant, claim: Claim): Effect.Effect<void> =>
     Effect.gen(function* () {
-      const machine = yield* absent(readMachine(claimant))
-      const carries = machine?.metadata.uid === claimant.uid && claimOf(machine)?.id === claim.id
-      if (carries && annotation(machine, Names.RUN_ANNOTATION) !== undefined) return
-      yield* freeHost(claimant, claim, {})
+      const gotFar = Effect.map(absent(readMachine(claimant)), (machine) => {
+        const carries = machine?.metadata.uid === claimant.uid && claimOf(machine)?.id === claim.id
+        return carries && annotation(machine, Names.RUN_ANNOTATION) !== undefined
+      })
+      if (yield* gotFar) return
+      const unused = Effect.flatMap(gotFar, (far) => (far ? Effect.fail(overtaken(claimant)) : Effect.void))
+      yield* freeHost(claimant, claim, {}, unused)
     }).pipe(
       Effect.retry({ schedule: Schedule.exponential(UNDO_FIRST_MILLIS), times: UNDO_RETRIES }),
       Effect.catch((error) => Effect.logWarning("a claim could not be undone", { claim: claim.id, why: error.message }))
@@ -260,11 +241,21 @@ export const make = (kube: KubeClientShape) => {
 
   // ------------------------------------------------------------------------------------------------ release
 
-  /** Clears status, then the annotation: a host whose status still says reserved is not yet free. */
-  const freeHost = (claimant: Claimant, claim: Claim, status: JsonObject, pins: Pinned = {}) =>
+  /**
+   * Clears status, then the annotation: a host whose status still says reserved is not yet free. `unused` fails when the
+   * claim is another leader's business by now; asked before each write, for who was paused in between may be late by minutes.
+   */
+  const freeHost = (
+    claimant: Claimant,
+    claim: Claim,
+    status: JsonObject,
+    unused: Effect.Effect<unknown, KubeError>,
+    pins: Pinned = {}
+  ) =>
     readThenWrite(absent(kube.get(PooledRemoteMachines, hostRef(claimant, claim))), undefined, (host) =>
       Effect.gen(function* () {
         if (host === undefined || claimOf(host)?.id !== claim.id) return host
+        yield* unused
         const conditions = conditionsWhen("Free", host, yield* Clock.currentTimeMillis)
         if (host.status?.reserved === true || Object.keys(status).length > 0)
           yield* kube.patch(
@@ -277,6 +268,7 @@ export const make = (kube: KubeClientShape) => {
         if (claimOf(fresh)?.id !== claim.id) return fresh
         // Another leader showed the claim again meanwhile: freed like this, the host would be nobody's and reserved.
         if (fresh.status?.reserved === true) return yield* changedMeanwhile(claimant, claim)
+        yield* unused
         return yield* kube.patch(
           PooledRemoteMachines,
           hostRef(claimant, claim),
@@ -309,11 +301,8 @@ export const make = (kube: KubeClientShape) => {
       return absent(kube.patch(RemoteMachines, machineRef(claimant), patch, preconditions(machine)))
     })
 
-  const release = Effect.fnUntraced(function* (
-    claimant: Claimant,
-    known: Claim | undefined,
-    { leaving, fence }: Release
-  ) {
+  const release = Effect.fnUntraced(function* (claimant: Claimant, known: Claim | undefined, how: Release) {
+    const { leaving, fence } = how
     const before = yield* untouched(claimant, fence)
     // What was learnt of the host's key goes with the host: its next tenant must not trust whoever answers.
     const pins = before?.metadata.uid === claimant.uid ? pinsOn(before) : {}
@@ -323,12 +312,26 @@ export const make = (kube: KubeClientShape) => {
     const claim = known ?? written
     // What another leader claimed for a machine that leaves is given back, too.
     if (leaving === "deleted" && written !== undefined && written.id !== claim?.id && written.host !== "")
-      yield* freeHost(claimant, written, {})
-    const host =
-      claim === undefined || claim.host === ""
-        ? undefined
-        : yield* freeHost(claimant, claim, leaving === "deleted" ? {} : yield* setAside(claimant, claim, leaving), pins)
+      yield* freeHost(claimant, written, {}, untouched(claimant, fence))
+    const host = claim === undefined || claim.host === "" ? undefined : yield* giveBack(claimant, claim, how, pins)
     return { host, machine: yield* letGo(claimant, claim, leaving) }
+  })
+
+  const giveBack = Effect.fnUntraced(function* (
+    claimant: Claimant,
+    claim: Claim,
+    { leaving, fence }: Release,
+    pins: Pinned
+  ) {
+    if (leaving === "deleted") return yield* freeHost(claimant, claim, {}, untouched(claimant, fence), pins)
+    const status = yield* setAside(claimant, claim, leaving)
+    // Its address was taken away just now: one that is there is another leader's, who completed the intent.
+    const unused = Effect.flatMap(untouched(claimant, fence), (machine) =>
+      machine !== undefined && claimOf(machine)?.id === claim.id && machine.spec.address !== undefined
+        ? Effect.fail(overtaken(claimant))
+        : Effect.void
+    )
+    return yield* freeHost(claimant, claim, status, unused, pins)
   })
 
   /**

@@ -138,7 +138,7 @@ const make = Effect.gen(function* () {
     busy: (key) => Option.isSome(HashMap.get(state.promised, key)) || releasing.has(key),
     free: (host, claim) =>
       writes
-        .freeHost({ namespace: host.metadata.namespace ?? "", name: "", uid: claim.uid }, claim, {})
+        .freeHost({ namespace: host.metadata.namespace ?? "", name: "", uid: claim.uid }, claim, {}, Effect.void)
         .pipe(Effect.flatMap((freed) => (freed === undefined ? Effect.void : hostSeen(freed))))
   })
 

@@ -719,4 +719,29 @@ describe("PoolAllocator", () => {
       assert.isUndefined(claimOf(yield* kube.get(RemoteMachines, ref("m1"))))
     }).pipe(Effect.scoped)
   )
+
+  it.effect("a host that another leader uses again in the midst of a release stays with its machine", () =>
+    Effect.gen(function* () {
+      const { kube } = yield* world
+      yield* createHost(kube, { name: "h1", address: "10.0.0.1" })
+      const machine = yield* createMachine(kube, { name: "m1", pool: "default" })
+      const { allocator } = yield* process(kube)
+      const { claim } = yield* allocator.claim(claimantOf(machine), told)
+      let isPaused = false
+      // It is paused once the host's status is cleared; the other one completes the intent that it finds.
+      const late: KubeClientShape = {
+        ...kube,
+        patch: (kind, at, patch, options) =>
+          Effect.tap(kube.patch(kind, at, patch, options), () => {
+            if (isPaused || kind.kind !== "PooledRemoteMachine" || options?.subresource !== "status") return Effect.void
+            isPaused = true
+            return ClaimWrites.make(kube).claim(claimantOf(machine), claim, {})
+          }).pipe(Effect.catchTag("ClaimLost", Effect.die))
+      }
+      const released = ClaimWrites.make(late).release(claimantOf(machine), claim, { leaving: "suspect", fence: 0 })
+      assert.strictEqual((yield* Effect.flip(released)).reason, "Conflict")
+      assertClaimed(yield* kube.get(RemoteMachines, ref("m1")), yield* kube.get(PooledRemoteMachines, ref("h1")))
+      assert.strictEqual((yield* kube.get(RemoteMachines, ref("m1"))).spec.address, "10.0.0.1")
+    }).pipe(Effect.scoped)
+  )
 })

@@ -184,6 +184,14 @@ export const guards: ReadonlyArray<Guard> = [
     tests: claimTests
   },
   {
+    name: "release-of-what-is-used-again",
+    file: WRITES,
+    promise: "a host that another leader uses again meanwhile is not freed by who was to give it back",
+    guard: "machine !== undefined && claimOf(machine)?.id === claim.id && machine.spec.address !== undefined",
+    instead: "false",
+    tests: claimTests
+  },
+  {
     name: "host-fence",
     file: ACTIVITIES,
     promise: "a new run's record is greater than everything that the host has seen",

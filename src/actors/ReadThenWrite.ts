@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import { KubeError } from "../kube/KubeError.ts"
 
 /** How often one write reads again after a conflict until the whole claim is tried anew. */
-export const CONFLICT_RETRIES = 5
+const CONFLICT_RETRIES = 5
 
 /**
  * Reads with `read`, writes with `write`; on a conflict reads again. Each read-and-write is uninterruptible: an

@@ -18,6 +18,7 @@ import { type PooledRemoteMachine, PooledRemoteMachines } from "../../src/api/Po
 import { type RemoteMachine, RemoteMachines } from "../../src/api/RemoteMachine.ts"
 import type { Waiting } from "../../src/domain/Machine.ts"
 import { KubeClient, type KubeClientShape } from "../../src/kube/KubeClient.ts"
+import type { KubeError } from "../../src/kube/KubeError.ts"
 import { cuttableKubeClient } from "../../src/simulation/Faults.ts"
 import { apiServer, createHost, createKey, createMachine, ref } from "../support/cluster.ts"
 
@@ -95,6 +96,31 @@ const claimedHost = Effect.gen(function* () {
   const { claim } = yield* allocator.claim(claimantOf(machine), told)
   return { kube, machine, allocator, claim }
 })
+
+/** What another leader does meanwhile: one act each time that the status of a host was written. */
+const meanwhile = (
+  kube: KubeClientShape,
+  ...acts: ReadonlyArray<Effect.Effect<unknown, KubeError>>
+): KubeClientShape => {
+  const left = [...acts]
+  return {
+    ...kube,
+    patch: (kind, at, patch, options) =>
+      Effect.tap(kube.patch(kind, at, patch, options), () =>
+        kind.kind === "PooledRemoteMachine" && options?.subresource === "status"
+          ? (left.shift() ?? Effect.void)
+          : Effect.void
+      )
+  }
+}
+
+/** Another leader uses the host of m1. */
+const touch = (kube: KubeClientShape) => {
+  const run = { fence: 1, touched: true, bootstrapKind: "", dataHash: "", k0sInstallDir: "", role: "worker" }
+  return kube.patch(RemoteMachines, ref("m1"), {
+    metadata: { annotations: { "machinist.dev/run": JSON.stringify(run) } }
+  })
+}
 
 const assertClaimed = (machine: RemoteMachine, host: PooledRemoteMachine) => {
   const claim = claimOf(machine)
@@ -606,10 +632,7 @@ describe("PoolAllocator", () => {
       const machine = yield* createMachine(kube, { name: "m1", pool: "default" })
       const { allocator } = yield* process(kube)
       const first = yield* allocator.claim(claimantOf(machine), told)
-      const run = { fence: 1, touched: true, bootstrapKind: "", dataHash: "", k0sInstallDir: "", role: "worker" }
-      yield* kube.patch(RemoteMachines, ref("m1"), {
-        metadata: { annotations: { "machinist.dev/run": JSON.stringify(run) } }
-      })
+      yield* touch(kube)
       const before = yield* kube.get(RemoteMachines, ref("m1"))
       const other = { ...first.claim, id: "late", host: "h2" }
       const lost = yield* Effect.flip(
@@ -653,10 +676,7 @@ describe("PoolAllocator", () => {
       const { allocator } = yield* process(kube)
       const theirs = { id: "theirs", host: "h2", machine: "default/m1", uid: machine.metadata.uid ?? "" }
       yield* ClaimWrites.make(kube).claim(claimantOf(machine), theirs, {})
-      const run = { fence: 1, touched: true, bootstrapKind: "", dataHash: "", k0sInstallDir: "", role: "worker" }
-      yield* kube.patch(RemoteMachines, ref("m1"), {
-        metadata: { annotations: { "machinist.dev/run": JSON.stringify(run) } }
-      })
+      yield* touch(kube)
       // That its host has the claim is not seen here yet.
       yield* allocator.machineSeen(yield* kube.get(RemoteMachines, ref("m1")))
       const asked = yield* Effect.forkChild(allocator.claim(claimantOf(machine), told))
@@ -679,17 +699,8 @@ describe("PoolAllocator", () => {
       const machine = yield* createMachine(kube, { name: "m1", pool: "default" })
       const claim = (id: string, host: string) => ({ id, host, machine: "default/m1", uid: machine.metadata.uid ?? "" })
       const theirs = claim("theirs", "h2")
-      const slower: KubeClientShape = {
-        ...kube,
-        patch: (kind, at, patch, options) =>
-          Effect.tap(kube.patch(kind, at, patch, options), () =>
-            kind.kind === "PooledRemoteMachine" && options?.subresource === "status"
-              ? kube.patch(RemoteMachines, ref("m1"), {
-                  metadata: { annotations: { "machinist.dev/claim": JSON.stringify(theirs) } }
-                })
-              : Effect.void
-          )
-      }
+      const claimed = { metadata: { annotations: { "machinist.dev/claim": JSON.stringify(theirs) } } }
+      const slower = meanwhile(kube, kube.patch(RemoteMachines, ref("m1"), claimed))
       const lost = yield* Effect.flip(ClaimWrites.make(slower).claim(claimantOf(machine), claim("mine", "h1"), {}))
       assert.strictEqual("why" in lost ? lost.why : lost.reason, "machine-claimed")
       const after = yield* kube.get(RemoteMachines, ref("m1"))
@@ -703,18 +714,9 @@ describe("PoolAllocator", () => {
     Effect.gen(function* () {
       const { kube, machine, claim } = yield* claimedHost
       const theirs = { id: "theirs", host: "h1", machine: "default/m2", uid: "u2" }
-      const faster: KubeClientShape = {
-        ...kube,
-        patch: (kind, at, patch, options) =>
-          Effect.tap(kube.patch(kind, at, patch, options), () =>
-            kind.kind === "PooledRemoteMachine" && options?.subresource === "status"
-              ? kube.patch(PooledRemoteMachines, at, {
-                  metadata: { annotations: { "machinist.dev/claim": JSON.stringify(theirs) } }
-                })
-              : Effect.void
-          )
-      }
-      yield* ClaimWrites.make(faster).release(claimantOf(machine), claim, { leaving: "suspect", fence: 0 })
+      const claimed = { metadata: { annotations: { "machinist.dev/claim": JSON.stringify(theirs) } } }
+      const slower = meanwhile(kube, kube.patch(PooledRemoteMachines, ref("h1"), claimed))
+      yield* ClaimWrites.make(slower).release(claimantOf(machine), claim, { leaving: "suspect", fence: 0 })
       assert.deepStrictEqual(claimOf(yield* kube.get(PooledRemoteMachines, ref("h1"))), theirs)
       assert.isUndefined(claimOf(yield* kube.get(RemoteMachines, ref("m1"))))
     }).pipe(Effect.scoped)
@@ -722,26 +724,47 @@ describe("PoolAllocator", () => {
 
   it.effect("a host that another leader uses again in the midst of a release stays with its machine", () =>
     Effect.gen(function* () {
+      const { kube, machine, claim } = yield* claimedHost
+      // It completes the intent that it finds.
+      const again = ClaimWrites.make(kube).claim(claimantOf(machine), claim, {})
+      const slower = meanwhile(kube, Effect.catchTag(again, "ClaimLost", Effect.die))
+      const released = ClaimWrites.make(slower).release(claimantOf(machine), claim, { leaving: "suspect", fence: 0 })
+      assert.strictEqual((yield* Effect.flip(released)).reason, "Conflict")
+      assertClaimed(yield* kube.get(RemoteMachines, ref("m1")), yield* kube.get(PooledRemoteMachines, ref("h1")))
+    }).pipe(Effect.scoped)
+  )
+
+  for (const [what, leaving, act] of [
+    ["completes the claim of", "suspect", { spec: { address: "10.0.0.1" } }],
+    ["touches", "suspect", undefined],
+    ["touches", "deleted", undefined]
+  ] as const)
+    it.effect(`a host that another leader ${what} as its status is cleared keeps the claim (${leaving})`, () =>
+      Effect.gen(function* () {
+        const { kube, machine, claim } = yield* claimedHost
+        const slower = meanwhile(kube, act === undefined ? touch(kube) : kube.patch(RemoteMachines, ref("m1"), act))
+        const released = ClaimWrites.make(slower).release(claimantOf(machine), claim, { leaving, fence: 0 })
+        assert.strictEqual((yield* Effect.flip(released)).reason, "Conflict")
+        for (const object of [
+          yield* kube.get(RemoteMachines, ref("m1")),
+          yield* kube.get(PooledRemoteMachines, ref("h1"))
+        ])
+          assert.strictEqual(claimOf(object)?.id, claim.id)
+      }).pipe(Effect.scoped)
+    )
+
+  it.effect("a claim that nobody will use is not undone any more once another leader has got to the host with it", () =>
+    Effect.gen(function* () {
       const { kube } = yield* world
       yield* createHost(kube, { name: "h1", address: "10.0.0.1" })
       const machine = yield* createMachine(kube, { name: "m1", pool: "default" })
-      const { allocator } = yield* process(kube)
-      const { claim } = yield* allocator.claim(claimantOf(machine), told)
-      let isPaused = false
-      // It is paused once the host's status is cleared; the other one completes the intent that it finds.
-      const late: KubeClientShape = {
-        ...kube,
-        patch: (kind, at, patch, options) =>
-          Effect.tap(kube.patch(kind, at, patch, options), () => {
-            if (isPaused || kind.kind !== "PooledRemoteMachine" || options?.subresource !== "status") return Effect.void
-            isPaused = true
-            return ClaimWrites.make(kube).claim(claimantOf(machine), claim, {})
-          }).pipe(Effect.catchTag("ClaimLost", Effect.die))
-      }
-      const released = ClaimWrites.make(late).release(claimantOf(machine), claim, { leaving: "suspect", fence: 0 })
-      assert.strictEqual((yield* Effect.flip(released)).reason, "Conflict")
-      assertClaimed(yield* kube.get(RemoteMachines, ref("m1")), yield* kube.get(PooledRemoteMachines, ref("h1")))
-      assert.strictEqual((yield* kube.get(RemoteMachines, ref("m1"))).spec.address, "10.0.0.1")
+      const claim = { id: "mine", host: "h1", machine: "default/m1", uid: machine.metadata.uid ?? "" }
+      const slower = meanwhile(kube, kube.delete(RemoteMachines, ref("m1")), touch(kube))
+      const asked = yield* Effect.forkChild(Effect.flip(ClaimWrites.make(slower).claim(claimantOf(machine), claim, {})))
+      yield* TestClock.adjust("1 minute")
+      const lost = yield* Fiber.join(asked)
+      assert.strictEqual("why" in lost ? lost.why : lost.reason, "machine-leaves")
+      assert.strictEqual(claimOf(yield* kube.get(PooledRemoteMachines, ref("h1")))?.id, "mine")
     }).pipe(Effect.scoped)
   )
 })

@@ -67,10 +67,14 @@ const change = (present: Values, given: Values, wanted: Values) => {
 
 const isEmpty = (values: object): boolean => Object.keys(values).length === 0
 
-/** For a merge patch of metadata; nothing is in it that stands there already. `host`: the next one, if there is one. */
+/**
+ * For a merge patch of metadata; nothing is in it that stands there already. `host`: the next one, if there is one; `more`:
+ * annotations of the same write.
+ */
 export const handedOver = (
   object: KubeObject,
-  host: PooledRemoteMachine | undefined
+  host: PooledRemoteMachine | undefined,
+  more: JsonObject = {}
 ): { readonly labels?: JsonObject; readonly annotations?: JsonObject } => {
   const { labels = {}, annotations = {} } = object.metadata
   const before = givenTo(object)
@@ -79,7 +83,7 @@ export const handedOver = (
   const isNone = isEmpty(ofLabels.given) && isEmpty(ofAnnotations.given)
   const record = isNone ? null : encode({ labels: ofLabels.given, annotations: ofAnnotations.given })
   const isKnown = (annotations[Names.FROM_HOST_ANNOTATION] ?? null) === record
-  const changes = { ...ofAnnotations.patch, ...(isKnown ? {} : { [Names.FROM_HOST_ANNOTATION]: record }) }
+  const changes = { ...ofAnnotations.patch, ...(isKnown ? {} : { [Names.FROM_HOST_ANNOTATION]: record }), ...more }
   return {
     ...(isEmpty(ofLabels.patch) ? {} : { labels: ofLabels.patch }),
     ...(isEmpty(changes) ? {} : { annotations: changes })

@@ -27,16 +27,12 @@ export const unpopulated = (
   machine: RemoteMachine,
   { annotations, ...metadata }: { readonly annotations?: JsonObject; readonly [key: string]: JsonObject[string] } = {}
 ): JsonObject => {
-  const taken = handedOver(machine, undefined)
   // The next host has another key: with this one's pin it would be taken for an impostor.
   const unpinned = Object.fromEntries(
     PIN_ANNOTATIONS.filter((name) => annotation(machine, name) !== undefined).map((name) => [name, null])
   )
-  const all = { ...taken.annotations, ...unpinned, ...annotations }
-  return {
-    metadata: { ...taken, ...metadata, ...(Object.keys(all).length === 0 ? {} : { annotations: all }) },
-    spec: UNPOPULATED
-  }
+  const taken = handedOver(machine, undefined, { ...unpinned, ...annotations })
+  return { metadata: { ...taken, ...metadata }, spec: UNPOPULATED }
 }
 
 const jumpsOf = (jumpHosts: PooledRemoteMachine["spec"]["machine"]["jumpHosts"]): ReadonlyArray<JsonObject> =>
@@ -93,9 +89,7 @@ export const followed = (machine: RemoteMachine, host: PooledRemoteMachine): Jso
 export const population = (machine: RemoteMachine, host: PooledRemoteMachine): JsonObject | undefined => {
   if (machine.spec.address !== undefined) return undefined
   const { sshKeyRef, ...fields } = host.spec.machine
-  const taken = handedOver(machine, host)
-  const all = { ...taken.annotations, ...pinsOn(host) }
-  const metadata = { ...taken, ...(Object.keys(all).length === 0 ? {} : { annotations: all }) }
+  const metadata = handedOver(machine, host, pinsOn(host))
   return {
     ...(Object.keys(metadata).length === 0 ? {} : { metadata }),
     spec: {
